@@ -1,0 +1,226 @@
+package b24oauth
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// A Grant is what one user's consent on one portal gave to one application:
+// the pair of tokens and where they are valid. Tokens belong to an
+// application, a portal and a user together, so a program that acts for
+// several users of a portal keeps several grants of it.
+//
+// A Grant holds secrets and does not tell them: printing, formatting and
+// logging one, by value or by pointer, shows tokens as fingerprints, and
+// marshalling one as JSON or text is an error. Its stored form is what
+// [Grant.MarshalBinary] returns; that does contain the tokens.
+type Grant struct {
+	// ClientID is the application that the tokens were issued to. A grant of
+	// another application than [Config.ClientID] is refused before any
+	// request. Empty: not known, accepted as it is.
+	ClientID string
+
+	// MemberID is the portal's identity. It never changes, not even when the
+	// portal is renamed.
+	MemberID string
+
+	// ClientEndpoint is the base of the portal's REST methods, such as
+	// https://example.bitrix24.com/rest/. Tokens go to its host only.
+	ClientEndpoint string
+
+	// ServerEndpoint names the authorization server that issued the tokens,
+	// such as https://oauth.bitrix.info/rest/. See [Config.TokenURL].
+	ServerEndpoint string
+
+	// AccessToken is sent with each REST call. RefreshToken buys the next
+	// pair, once. Without a RefreshToken the AccessToken is used until a
+	// portal refuses it.
+	AccessToken, RefreshToken string
+
+	// ApplicationToken proves that an event, such as ONAPPUNINSTALL, comes
+	// from the portal. A refresh does not bring it and does not erase it.
+	ApplicationToken string
+
+	// Issued is when the tokens were asked for and Expiry when the access
+	// token ends, both by this machine's clock. They never decide which of
+	// two grants is newer. Zero Expiry: not known, so the token is renewed
+	// before its first use.
+	Issued, Expiry time.Time
+
+	// Scope is the comma-separated list of permissions. Status is the
+	// portal's word on the application: F free, D demo, T trial, P paid,
+	// L local, S by subscription.
+	Scope, Status string
+
+	// UserID is the portal user who the tokens act for; 0 if not known.
+	UserID int64
+
+	// FormerHosts are the addresses that the portal had before it was
+	// renamed, oldest first. Requests to them go to the present address.
+	FormerHosts []string
+}
+
+// Token returns the access token in the form of the oauth2 package. It
+// carries no refresh token: whoever exchanged that one elsewhere would take
+// it away from the Store. The grant's other fields are there as
+// [oauth2.Token.Extra], under the names that Bitrix24 gives them: member_id,
+// client_endpoint, server_endpoint, scope, status, user_id.
+func (g *Grant) Token() *oauth2.Token {
+	t := &oauth2.Token{AccessToken: g.AccessToken, Expiry: g.Expiry}
+	return t.WithExtra(map[string]any{
+		"member_id":       g.MemberID,
+		"client_endpoint": g.ClientEndpoint,
+		"server_endpoint": g.ServerEndpoint,
+		"scope":           g.Scope,
+		"status":          g.Status,
+		"user_id":         g.UserID,
+	})
+}
+
+// storedGrant is the stored form of a Grant. Its field names are Bitrix24's
+// own where there are any, so that a stored grant can be read by a person.
+type storedGrant struct {
+	Version          int       `json:"v"`
+	ClientID         string    `json:"client_id,omitempty"`
+	MemberID         string    `json:"member_id,omitempty"`
+	ClientEndpoint   string    `json:"client_endpoint,omitempty"`
+	ServerEndpoint   string    `json:"server_endpoint,omitempty"`
+	AccessToken      string    `json:"access_token,omitempty"`
+	RefreshToken     string    `json:"refresh_token,omitempty"`
+	ApplicationToken string    `json:"application_token,omitempty"`
+	Issued           time.Time `json:"issued,omitzero"`
+	Expiry           time.Time `json:"expiry,omitzero"`
+	Scope            string    `json:"scope,omitempty"`
+	Status           string    `json:"status,omitempty"`
+	UserID           int64     `json:"user_id,omitempty"`
+	FormerHosts      []string  `json:"former_hosts,omitempty"`
+}
+
+// storedVersion is the only stored form there has been.
+const storedVersion = 1
+
+// MarshalBinary returns the form in which a [Store] keeps the grant: a JSON
+// object that contains the tokens in plain text.
+func (g Grant) MarshalBinary() ([]byte, error) {
+	return json.Marshal(storedGrant{
+		Version:          storedVersion,
+		ClientID:         g.ClientID,
+		MemberID:         g.MemberID,
+		ClientEndpoint:   g.ClientEndpoint,
+		ServerEndpoint:   g.ServerEndpoint,
+		AccessToken:      g.AccessToken,
+		RefreshToken:     g.RefreshToken,
+		ApplicationToken: g.ApplicationToken,
+		Issued:           g.Issued,
+		Expiry:           g.Expiry,
+		Scope:            g.Scope,
+		Status:           g.Status,
+		UserID:           g.UserID,
+		FormerHosts:      g.FormerHosts,
+	})
+}
+
+// UnmarshalBinary reads what [Grant.MarshalBinary] wrote. Anything else, such
+// as a truncated or empty value, is an error that quotes nothing of it and
+// leaves g as it was.
+func (g *Grant) UnmarshalBinary(data []byte) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return errors.New("b24oauth: stored grant is empty")
+	}
+	var s storedGrant
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(&s); err != nil {
+		// The decoder's own words can quote the value.
+		return errors.New("b24oauth: stored grant is damaged: not the JSON object that MarshalBinary writes")
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return errors.New("b24oauth: stored grant is damaged: something follows its JSON object")
+	}
+	if s.Version > storedVersion {
+		return fmt.Errorf("b24oauth: stored grant has version %d, written by a later release; this one reads up to %d", s.Version, storedVersion)
+	}
+	if s.Version < 1 || s.AccessToken == "" && s.RefreshToken == "" {
+		return errors.New("b24oauth: stored value is not a grant: it has no version or no token")
+	}
+	*g = Grant{
+		ClientID:         s.ClientID,
+		MemberID:         s.MemberID,
+		ClientEndpoint:   s.ClientEndpoint,
+		ServerEndpoint:   s.ServerEndpoint,
+		AccessToken:      s.AccessToken,
+		RefreshToken:     s.RefreshToken,
+		ApplicationToken: s.ApplicationToken,
+		Issued:           s.Issued,
+		Expiry:           s.Expiry,
+		Scope:            s.Scope,
+		Status:           s.Status,
+		UserID:           s.UserID,
+		FormerHosts:      s.FormerHosts,
+	}
+	return nil
+}
+
+// MarshalText is always an error. It keeps a grant that is a part of
+// something else from being written by encoding/json, encoding/xml and the
+// like, which would either tell the tokens or store a grant without them.
+func (g Grant) MarshalText() ([]byte, error) {
+	return nil, errors.New("b24oauth: a Grant is not marshalled as text: store it with Grant.MarshalBinary, which contains its tokens")
+}
+
+// Format implements [fmt.Formatter] for every verb, without the secrets.
+func (g Grant) Format(f fmt.State, _ rune) {
+	io.WriteString(f, g.String())
+}
+
+// String describes the grant without its secrets.
+func (g Grant) String() string {
+	return fmt.Sprintf("Grant{client_id=%q member_id=%q client_endpoint=%q access_token=%s refresh_token=%s expiry=%s}",
+		g.ClientID, g.MemberID, g.ClientEndpoint, tokenLabel(g.AccessToken), tokenLabel(g.RefreshToken), g.Expiry.Format(time.RFC3339))
+}
+
+// LogValue implements [slog.LogValuer], without the secrets.
+func (g Grant) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("client_id", g.ClientID),
+		slog.String("member_id", g.MemberID),
+		slog.String("client_endpoint", g.ClientEndpoint),
+		slog.String("access_token", tokenLabel(g.AccessToken)),
+		slog.String("refresh_token", tokenLabel(g.RefreshToken)),
+		slog.Time("expiry", g.Expiry),
+	)
+}
+
+func (g *Grant) clone() *Grant {
+	if g == nil {
+		return nil
+	}
+	c := *g
+	c.FormerHosts = slices.Clone(g.FormerHosts)
+	return &c
+}
+
+// fingerprint stands for a token where the token itself must not be kept or
+// told: the first 64 bits of its SHA-256.
+func fingerprint(token string) uint64 {
+	sum := sha256.Sum256([]byte(token))
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// tokenLabel is how a token is shown: eight digits by which two log lines can
+// be compared.
+func tokenLabel(token string) string {
+	if token == "" {
+		return "none"
+	}
+	return fmt.Sprintf("%08x", fingerprint(token)>>32)
+}
