@@ -1,0 +1,5 @@
+//go:build !race
+
+package authparam_test
+
+const bigBody = 1 << 30

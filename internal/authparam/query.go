@@ -1,0 +1,94 @@
+package authparam
+
+import (
+	"net/url"
+	"strings"
+)
+
+// Query returns rawQuery with auth=token as its last field and without any
+// auth or access_token field of the caller's. What the caller wrote besides
+// is kept byte for byte, order and escapes included: signatures may cover it.
+func Query(rawQuery, token string) string {
+	token = url.QueryEscape(token)
+	var b strings.Builder
+	b.Grow(len(rawQuery) + len("&auth=") + len(token))
+	writeWithout(&b, rawQuery, isAuth)
+	if kept := b.String(); kept != "" && kept[len(kept)-1] != '&' {
+		b.WriteByte('&')
+	}
+	b.WriteString("auth=")
+	b.WriteString(token)
+	return b.String()
+}
+
+// StripQuery returns rawQuery without its auth and access_token fields, and
+// else byte for byte.
+func StripQuery(rawQuery string) string {
+	return without(rawQuery, isAuth)
+}
+
+// RemoveToken returns rawQuery without those auth and access_token fields
+// whose decoded value is token, and else byte for byte. It is for queries
+// that come back from a server, and takes malformed ones as they are.
+func RemoveToken(rawQuery, token string) string {
+	return without(rawQuery, func(field string) bool {
+		return isAuth(field) && hasValue(field, token)
+	})
+}
+
+// without returns rawQuery without the fields to drop. It allocates only if
+// there are any.
+func without(rawQuery string, drop func(field string) bool) string {
+	for field := range strings.SplitSeq(rawQuery, "&") {
+		if drop(field) {
+			var b strings.Builder
+			b.Grow(len(rawQuery))
+			writeWithout(&b, rawQuery, drop)
+			return b.String()
+		}
+	}
+	return rawQuery
+}
+
+// writeWithout writes the fields that are not to drop. Empty fields, which
+// stand for leading, trailing and repeated separators, count as fields.
+func writeWithout(b *strings.Builder, rawQuery string, drop func(field string) bool) {
+	first := true
+	for field := range strings.SplitSeq(rawQuery, "&") {
+		if drop(field) {
+			continue
+		}
+		if !first {
+			b.WriteByte('&')
+		}
+		first = false
+		b.WriteString(field)
+	}
+}
+
+// isAuth reports whether the portal reads a token from the field.
+func isAuth(field string) bool {
+	i := 0
+	for size := space(field, i); size > 0; size = space(field, i) {
+		i += size
+	}
+	name := field[i:]
+	return hasName(name, "auth", true) == yes || hasName(name, "access_token", true) == yes
+}
+
+// hasValue reports whether the field's decoded value is value.
+func hasValue(field, value string) bool {
+	_, s, _ := strings.Cut(field, "=")
+	i := 0
+	for k := range len(value) {
+		c, size := decode(s, i)
+		if size == 0 && i < len(s) {
+			c, size = s[i], 1
+		}
+		if size == 0 || c != value[k] {
+			return false
+		}
+		i += size
+	}
+	return i == len(s)
+}

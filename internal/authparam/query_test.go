@@ -1,0 +1,118 @@
+package authparam_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/b24go/b24oauth/internal/authparam"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestQueryKeepsWhatTheCallerWrote(t *testing.T) {
+	for _, c := range []struct{ name, query, token, want string }{
+		{"empty", "", "t", "auth=t"},
+		{"token is escaped", "", "a b&c=%+é", "auth=a+b%26c%3D%25%2B%C3%A9"},
+		{"order and escapes", "b=%7e+%2F&a=ü&b=1", "t", "b=%7e+%2F&a=ü&b=1&auth=t"},
+		{"odd separators", "&&a=1&", "t", "&&a=1&auth=t"},
+		{"malformed escapes", "a=%zz&%=%", "t", "a=%zz&%=%&auth=t"},
+		{"semicolons", "a=1;auth=2", "t", "a=1;auth=2&auth=t"},
+		{"auth first", "auth=x&a=1", "t", "a=1&auth=t"},
+		{"auth last", "a=1&auth=x", "t", "a=1&auth=t"},
+		{"auth in the middle", "a=1&auth=x&b=2", "t", "a=1&b=2&auth=t"},
+		{"auth alone", "auth=x", "t", "auth=t"},
+		{"auth several times", "auth&a&auth=y&auth[]=z&b", "t", "a&b&auth=t"},
+		{"access_token", "a=1&access_token=x&%61ccess_token=y&access_token[]", "t", "a=1&auth=t"},
+		{"separators around auth", "&auth=x&&", "t", "&&auth=t"},
+	} {
+		if diff := cmp.Diff(c.want, authparam.Query(c.query, c.token)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+func TestQueryReadsNamesAsPHPDoes(t *testing.T) {
+	for _, c := range names {
+		want := "a=1&" + c.field + "&b=2"
+		if c.isAuth {
+			want = "a=1&b=2"
+		}
+		if diff := cmp.Diff(want, authparam.StripQuery("a=1&"+c.field+"&b=2")); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", c.field, diff)
+		}
+	}
+}
+
+func TestStripQueryOfNothingAllocatesNothing(t *testing.T) {
+	query := "a=1&fields[auth]=x&&" + strings.Repeat("author=y&", 100)
+	allocs := testing.AllocsPerRun(100, func() {
+		if authparam.StripQuery(query) != query {
+			t.Fatal("changed")
+		}
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+}
+
+func TestQueryAllocatesItsResultOnly(t *testing.T) {
+	allocs := testing.AllocsPerRun(100, func() { authparam.Query("a=1&auth=x&b=2", "0123456789abcdef") })
+	if allocs > 1 {
+		t.Errorf("%v allocations", allocs)
+	}
+}
+
+func TestRemoveTokenTakesOutThatTokenOnly(t *testing.T) {
+	for _, c := range []struct{ name, query, token, want string }{
+		{"nothing there", "a=1&&b=%2", "t", "a=1&&b=%2"},
+		{"as auth", "a=1&auth=t&b=2", "t", "a=1&b=2"},
+		{"as access_token", "access_token=t", "t", ""},
+		{"in array syntax", "auth[]=t&auth[x]=t&a", "t", "a"},
+		{"encoded", "%61uth=%74%2B+&a=1", "t+ ", "a=1"},
+		{"another token stays", "auth=u&auth=tt&auth=&auth&auth=t", "t", "auth=u&auth=tt&auth=&auth"},
+		{"a longer token stays", "auth=t%", "t", "auth=t%"},
+		{"another parameter stays", "token=t&fields[auth]=t", "t", "token=t&fields[auth]=t"},
+		{"malformed escapes stand for themselves", "auth=%zz%4&auth=%&auth=%a", "%zz%4", "auth=%&auth=%a"},
+		{"cut escapes too", "auth=%&auth=%a&b", "%", "auth=%a&b"},
+		{"an equals sign in the token", "auth=a=b", "a=b", ""},
+	} {
+		if diff := cmp.Diff(c.want, authparam.RemoveToken(c.query, c.token)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+func FuzzQuery(f *testing.F) {
+	for _, c := range names {
+		f.Add(c.field+"&a=1", "token")
+		f.Add("&a=%zz&"+c.field, "a b")
+	}
+	f.Add("&auth=0", "0")
+	f.Add("access_token=%4%41%", "%4A%")
+	f.Fuzz(func(t *testing.T, query, token string) {
+		var kept, others []string
+		for field := range strings.SplitSeq(query, "&") {
+			name := phpName(field)
+			_, value, _ := strings.Cut(field, "=")
+			if name != "auth" && name != "access_token" {
+				kept = append(kept, field)
+				others = append(others, field)
+			} else if phpDecode(value) != token {
+				others = append(others, field)
+			}
+		}
+		want := strings.Join(kept, "&")
+		if diff := cmp.Diff(want, authparam.StripQuery(query)); diff != "" {
+			t.Errorf("StripQuery (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(strings.Join(others, "&"), authparam.RemoveToken(query, token)); diff != "" {
+			t.Errorf("RemoveToken (-want +got):\n%s", diff)
+		}
+		if want != "" && !strings.HasSuffix(want, "&") {
+			want += "&"
+		}
+		if diff := cmp.Diff(want+"auth="+url.QueryEscape(token), authparam.Query(query, token)); diff != "" {
+			t.Errorf("Query (-want +got):\n%s", diff)
+		}
+	})
+}

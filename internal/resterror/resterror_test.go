@@ -1,0 +1,208 @@
+package resterror_test
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/b24go/b24oauth/internal/resterror"
+	"github.com/google/go-cmp/cmp"
+)
+
+// A fixture is an answer as portals give it, and whether the token is to be
+// renewed for it: true, false or "once per token".
+type fixture struct {
+	Status int    `json:"status"`
+	Renew  any    `json:"renew"`
+	Type   string `json:"type"`
+	Body   string `json:"body"`
+}
+
+func fixtures(t testing.TB) []fixture {
+	t.Helper()
+	data, err := os.ReadFile("testdata/rest-errors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fixtures []fixture
+	if err := json.Unmarshal(data, &fixtures); err != nil {
+		t.Fatal(err)
+	}
+	if len(fixtures) == 0 {
+		t.Fatal("no fixtures")
+	}
+	return fixtures
+}
+
+func TestAnswersAreJudgedAsTheProtocolSays(t *testing.T) {
+	verdicts := map[any]resterror.Verdict{
+		true: resterror.Refused, "once per token": resterror.Ambiguous, false: resterror.Other,
+	}
+	for _, f := range fixtures(t) {
+		want, known := verdicts[f.Renew]
+		if !known {
+			t.Fatalf("fixture asks for %v", f.Renew)
+		}
+		if got, _ := resterror.Read(f.Status, []byte(f.Body)); got != want {
+			t.Errorf("%d %s: verdict %d, want %d", f.Status, f.Body, got, want)
+		}
+	}
+}
+
+// answer is what Read returns.
+type answer struct {
+	Verdict resterror.Verdict
+	Code    string
+}
+
+var (
+	other   = answer{resterror.Other, ""}
+	refused = answer{resterror.Refused, "expired_token"}
+	unclear = answer{resterror.Ambiguous, ""}
+)
+
+const denied = "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION"
+
+func TestTheCodeDecides(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		status int
+		body   string
+		want   answer
+	}{
+		{"another 4xx", 403, `{"error":"expired_token"}`, refused},
+		{"the last 4xx", 499, `{"error":"expired_token"}`, refused},
+		{"invalid token", 400, `{"error":"invalid_token"}`, answer{resterror.Refused, "invalid_token"}},
+		{"any case", 401, `{"error":"Expired_TOKEN"}`, answer{resterror.Refused, "Expired_TOKEN"}},
+		{"success", 200, `{"error":"expired_token"}`, other},
+		{"redirect", 399, `{"error":"expired_token"}`, other},
+		{"server error", 500, `{"error":"expired_token"}`, other},
+		{"v3", 401, `{"error":{"message":"x","code":"` + denied + `"}}`, answer{resterror.Ambiguous, denied}},
+		{"v3 in lower case", 401, `{"error":{"code":"` + strings.ToLower(denied) + `"}}`, answer{resterror.Ambiguous, strings.ToLower(denied)}},
+		{"v3 without the permission", 403, `{"error":{"code":"` + denied + `"}}`, answer{resterror.Other, denied}},
+		{"v3 with another code", 401, `{"error":{"code":"X.Y-Z_1"}}`, answer{resterror.Other, "X.Y-Z_1"}},
+		{"v3 with the code further down", 401, `{"error":{"details":{"code":"expired_token"}}}`, other},
+		{"v3 without a code", 401, `{"error":{}}`, other},
+		{"no body", 401, "", unclear},
+		{"blank body", 401, " \r\n", unclear},
+		{"no body with another status", 403, "", other},
+	} {
+		checkRead(t, c.name, c.status, c.body, c.want)
+	}
+}
+
+func TestRefusalsWithoutAnyHopeAreLeftAlone(t *testing.T) {
+	for _, code := range []string{
+		"NO_AUTH_FOUND", "authorization_error", "user_access_error", "insufficient_scope", "INVALID_CREDENTIALS",
+		"METHOD_CONFIRM_WAITING", "ERROR_OAUTH", "APPLICATION_NOT_FOUND", "ACCESS_DENIED", "OVERLOAD_LIMIT", "CONNECTION_ERROR",
+	} {
+		checkRead(t, code, 401, `{"error":"`+code+`"}`, answer{resterror.Other, code})
+		checkRead(t, code+" in XML", 401, `<response><error>`+code+`</error></response>`, answer{resterror.Other, code})
+	}
+}
+
+func TestOnlyTheErrorAtTheTopCounts(t *testing.T) {
+	for _, c := range []struct {
+		name, body string
+		want       answer
+	}{
+		{"in a batch", `{"result":{"result_error":{"a":{"error":"expired_token"}}}}`, other},
+		{"in an array", `{"a":[{"error":"expired_token"}]}`, other},
+		{"array at the top", `[{"error":"expired_token"}]`, other},
+		{"string at the top", `"expired_token"`, other},
+		{"key in another case", `{"Error":"expired_token"}`, other},
+		{"as a value", `{"a":"error","b":"expired_token"}`, other},
+		{"after nested ones", `{"a":{"error":"x"},"b":["error"],"error":"expired_token"}`, refused},
+		{"written with escapes", `{"\u0065rror":"expired\u005ftoken"}`, refused},
+		{"number", `{"error":401}`, other},
+		{"array", `{"error":["expired_token"]}`, other},
+		{"null", `{"error":null}`, other},
+		{"nested in XML", `<response><result><error>expired_token</error></result></response>`, other},
+		{"after others in XML", `<response><time><a/></time><error>expired_token</error></response>`, refused},
+		{"with elements in it", `<response><error>expired_token<a/></error></response>`, other},
+		{"nothing in XML", `<response/>`, other},
+		{"empty in XML", `<response><error/></response>`, other},
+		{"another root", `<html><error>expired_token</error></html>`, other},
+		{"error as the root", `<error>expired_token</error>`, other},
+		{"after the root", `<response></response><error>expired_token</error>`, other},
+	} {
+		checkRead(t, c.name, 401, c.body, c.want)
+	}
+}
+
+func TestBodiesAreReadAsFarAsTheyCanBe(t *testing.T) {
+	long := strings.Repeat("x", 64<<10)
+	for _, c := range []struct {
+		name, body string
+		want       answer
+	}{
+		{"white space before it", " \n\t{\"error\":\"expired_token\"}", refused},
+		{"byte-order mark", "\uFEFF{\"error\":\"expired_token\"}", refused},
+		{"byte-order mark alone", "\uFEFF", unclear},
+		{"cut after the code", `{"error":"expired_token","error_descr`, refused},
+		{"cut after v3's code", `{"error":{"code":"` + denied + `","mess`, answer{resterror.Ambiguous, denied}},
+		{"cut within the code", `{"error":"expired_token`, other},
+		{"cut before the code", `{"result":{"a":`, other},
+		{"cut after the key", `{"error"`, other},
+		{"cut at 64 KiB, after the code", `{"error":"expired_token","a":"` + long + `"}`, refused},
+		{"cut at 64 KiB, before the code", `{"a":"` + long + `","error":"expired_token"}`, other},
+		{"broken", `{"error" "expired_token"}`, other},
+		{"deeply nested", `{"a":` + strings.Repeat("[", 1<<20), other},
+		{"deeply nested error", strings.Repeat(`{"error":`, 1<<18), other},
+		{"HTML", "<!DOCTYPE html><html><body>401<br></body></html>", other},
+		{"text", "Unauthorized", other},
+		{"XML with a prologue", `<?xml version="1.0" encoding="windows-1251"?>` + "\n<response>\n <error>\n expired_token </error></response>", refused},
+		{"XML in parts", `<response><error><!-- x -->expired<![CDATA[_token]]></error></response>`, refused},
+		{"XML cut after the code", `<response><error>expired_token</error><error_descr`, refused},
+		{"XML cut within the code", `<response><error>expired_token`, other},
+		{"XML cut before the code", `<response><a>x`, other},
+		{"XML of another charset after the code", "<response><error>expired_token</error><error_description>\xCF</error_description>", refused},
+		{"deeply nested XML", "<response>" + strings.Repeat("<a>", 1<<18), other},
+		{"longest code", `{"error":"` + long[:64] + `"}`, answer{resterror.Other, long[:64]}},
+		{"code too long", `{"error":"` + long[:65] + `"}`, other},
+		{"code of other characters", `{"error":"a\nb"}`, other},
+		{"code with a space", `{"error":"expired_token "}`, other},
+		{"localized code", `{"error":"ошибка"}`, other},
+	} {
+		checkRead(t, c.name, 401, c.body, c.want)
+	}
+}
+
+func checkRead(t *testing.T, name string, status int, body string, want answer) {
+	t.Helper()
+	v, code := resterror.Read(status, []byte(body))
+	if diff := cmp.Diff(want, answer{v, code}); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	for _, x := range fixtures(f) {
+		f.Add(x.Status, []byte(x.Body))
+	}
+	f.Add(401, []byte(`{"a":[{}],"error":{"code":"x"`))
+	f.Add(401, []byte(`<?xml version="1.0" encoding="x"?><!DOCTYPE a [<!ENTITY b "c">]><response a="b">&amp;<error><![CDATA[x]]>`))
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		before := string(body)
+		v, code := resterror.Read(status, body)
+		if string(body) != before {
+			t.Error("the body was written to")
+		}
+		if again, c := resterror.Read(status, body); again != v || c != code {
+			t.Errorf("%d %q: %d %q, then %d %q", status, body, v, code, again, c)
+		}
+		if strings.Trim(code, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") != "" || len(code) > 64 {
+			t.Errorf("code %q", code)
+		}
+		if v != resterror.Other && (status < 400 || status > 499) {
+			t.Errorf("status %d: %d", status, v)
+		}
+		if v == resterror.Refused && !strings.EqualFold(code, "expired_token") && !strings.EqualFold(code, "invalid_token") {
+			t.Errorf("code %q: refused", code)
+		}
+		if v == resterror.Ambiguous && status != 401 {
+			t.Errorf("status %d: ambiguous", status)
+		}
+	})
+}
