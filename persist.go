@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+
+	"golang.org/x/oauth2"
 )
 
 // A Store keeps grants, each under a key that the program chooses: an
@@ -169,4 +171,21 @@ func (m *MemoryStore) Keys(context.Context) iter.Seq2[string, error] {
 			}
 		}
 	}
+}
+
+// persistingSource is the [oauth2.TokenSource] that runs inside Store.Update,
+// under oauth2's reuse of a token that is still good: what it fetches is what
+// Update stores, before anybody uses it.
+type persistingSource struct {
+	fetch   func() (*Grant, error)
+	fetched *Grant // nil if nothing was fetched
+}
+
+func (p *persistingSource) Token() (*oauth2.Token, error) {
+	g, err := p.fetch()
+	if err != nil {
+		return nil, err
+	}
+	p.fetched = g
+	return g.Token(), nil
 }

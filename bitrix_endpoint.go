@@ -1,0 +1,246 @@
+package b24oauth
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+// Bitrix24's authorization server is OAuth 2.0 with habits of its own. A
+// refresh is a GET that carries every secret in its URL, and net/http repeats
+// a GET by itself when a kept-alive connection dies under it: the server then
+// sees two exchanges of one refresh token and the caller one. An unknown
+// client is refused with status 200. One code, expired_token, means an
+// expired access token at a portal and an expired refresh token here. This
+// file keeps all of that to itself: what comes out is a Grant or a TokenError.
+
+// The token URLs of Bitrix24's two authorization servers. TokenURLCIS serves
+// portals in ru, by, kz, am, az, ge, kg and uz, TokenURLGlobal all others.
+const (
+	TokenURLGlobal = "https://oauth.bitrix.info/oauth/token/"
+	TokenURLCIS    = "https://oauth.bitrix24.tech/oauth/token/"
+)
+
+// PortalTokenURL returns the token URL of a portal itself, for
+// [Config.TokenURL]: the legacy form in which the portal, at domain, passes
+// the request on. It hands the client secret to the portal and need not work
+// on self-hosted ones; use it only for a portal that nothing else reaches.
+func PortalTokenURL(domain string) string {
+	return "https://" + domain + "/oauth/token/"
+}
+
+const (
+	maxAnswer    = 1 << 20 // bytes of a token answer that are read
+	tokenTries   = 3       // requests in one exchange, at most
+	firstPause   = 250 * time.Millisecond
+	secondPause  = time.Second
+	maxAskedWait = 10 * time.Minute // of a Retry-After
+)
+
+// tokenURL returns the token URL for a grant whose authorization server names
+// itself as server, a URL or a bare host. The client secret goes there, and
+// server may come from a request that nobody authenticated: so it is only
+// compared with the hosts that are known.
+func (c *Config) tokenURL(server string) (*url.URL, error) {
+	if c.TokenURL != "" {
+		u, err := url.Parse(c.TokenURL)
+		if err != nil || u.Hostname() == "" || u.User != nil || !secureURL(u) {
+			return nil, configError("Config.TokenURL must be an https URL with a host and without user info (http is for loopback only)")
+		}
+		return u, nil
+	}
+	return knownServer(server)
+}
+
+// knownServer returns the token URL of the one of Bitrix24's authorization
+// servers that server names, the global one for "".
+func knownServer(server string) (*url.URL, error) {
+	if server == "" {
+		return url.Parse(TokenURLGlobal)
+	}
+	host := server
+	if strings.Contains(server, "/") {
+		u, err := url.Parse(server)
+		if err != nil || u.User != nil || u.Scheme != "https" {
+			return nil, configError("the grant's ServerEndpoint is no https URL: set Config.TokenURL, or store a grant that names its authorization server")
+		}
+		host = u.Host
+	}
+	for _, known := range []string{TokenURLGlobal, TokenURLCIS} {
+		if u, err := url.Parse(known); err == nil && strings.EqualFold(host, u.Host) {
+			return u, nil
+		}
+	}
+	return nil, configError("the authorization server %q is none of Bitrix24's, and the client secret is not sent to it: if it is the right one, set Config.TokenURL", shorten(host))
+}
+
+// trustedEndpoint returns server_endpoint as a grant may keep it: one of
+// Bitrix24's servers or the configured one, "" for any other.
+func (c *Config) trustedEndpoint(server string) string {
+	if _, err := knownServer(server); err == nil {
+		return server
+	}
+	own, err := url.Parse(c.TokenURL)
+	u, bad := url.Parse(server)
+	if err != nil || bad != nil || u.Host == "" || u.User != nil || !secureURL(u) || canonicalHost(u) != canonicalHost(own) {
+		return ""
+	}
+	return server
+}
+
+// refresh exchanges the grant's refresh token and returns the grant as it is
+// from then on. attempts is the number of requests that were sent.
+func (c *Config) refresh(ctx context.Context, g *Grant) (next *Grant, attempts int, err error) {
+	u, err := c.tokenURL(g.ServerEndpoint)
+	if err != nil {
+		return nil, 0, err
+	}
+	params := url.Values{
+		"grant_type":    {"refresh_token"},
+		"client_id":     {c.ClientID},
+		"client_secret": {c.ClientSecret},
+		"refresh_token": {g.RefreshToken},
+	}
+	if len(c.Scopes) > 0 {
+		params.Set("scope", strings.Join(c.Scopes, ","))
+	}
+	fresh, attempts, terr := c.requestToken(ctx, u, params)
+	if terr != nil {
+		return nil, attempts, terr
+	}
+	return c.merge(g, fresh), attempts, nil
+}
+
+// Exchange turns the code that a user's browser brought back from
+// [Config.AuthCodeURL] into a grant, within the 30 seconds that a code lives.
+// serverDomain is the callback's server_domain parameter; "" if there was
+// none. The grant is not stored yet: hand it to [Config.Save].
+//
+// The error is a *[TokenError] unless ctx ended first.
+func (c *Config) Exchange(ctx context.Context, code, serverDomain string) (*Grant, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if code == "" {
+		return nil, configError("Exchange was called without a code: take it from the callback's code parameter")
+	}
+	u, err := c.tokenURL(serverDomain)
+	if err != nil {
+		return nil, err
+	}
+	send, cancel := context.WithTimeout(ctx, c.refreshTimeout())
+	defer cancel()
+	g, _, terr := c.requestToken(send, u, url.Values{
+		"grant_type":    {"authorization_code"},
+		"client_id":     {c.ClientID},
+		"client_secret": {c.ClientSecret},
+		"code":          {code},
+	})
+	if terr != nil {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("b24oauth: exchange of a code: %w", ctx.Err())
+		}
+		return nil, terr
+	}
+	g.ClientID = c.ClientID
+	g.ServerEndpoint = c.trustedEndpoint(g.ServerEndpoint)
+	if g.ServerEndpoint == "" && c.TokenURL == "" {
+		g.ServerEndpoint = "https://" + u.Host + "/rest/" // it issued the tokens, so it renews them
+	}
+	if _, err := parseEndpoint(g.ClientEndpoint); err != nil {
+		return nil, &TokenError{StatusCode: http.StatusOK, Err: fmt.Errorf("the answer names no portal that a token may be sent to: %w", err), kind: ErrUnavailable, server: u.Host}
+	}
+	return g, nil
+}
+
+// AuthCodeURL returns where to send the browser of a user who is to authorize
+// the application: portal is the portal's host, such as example.bitrix24.com,
+// or its URL. state comes back with the callback; make it unguessable, tie it
+// to the browser's session and compare it there. There is no redirect_uri: it
+// stands in the application's card.
+func (c *Config) AuthCodeURL(portal, state string) string {
+	if !strings.Contains(portal, "://") {
+		portal = "https://" + strings.TrimLeft(portal, "/")
+	}
+	u, err := url.Parse(portal)
+	if err != nil {
+		u = &url.URL{Host: strings.TrimPrefix(portal, "https://")} // comes out escaped
+	}
+	if u.Scheme != "http" {
+		u.Scheme = "https"
+	}
+	q := url.Values{"client_id": {c.ClientID}, "state": {state}}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/oauth/authorize/", RawQuery: q.Encode()}).String()
+}
+
+// requestToken asks for a token, up to three times as long as the failures
+// are passing ones, and reads the answer. An answer that says when to come
+// back ends it at once: the source keeps that pause, not this loop.
+func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values) (*Grant, int, *TokenError) {
+	var (
+		grant    *Grant
+		failure  *TokenError
+		asked    time.Time
+		attempts int
+	)
+	client := retryablehttp.Client{
+		HTTPClient: c.tokenClient(),
+		RetryMax:   tokenTries - 1,
+		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) {
+			asked = time.Now()
+			attempts++
+		},
+		CheckRetry: func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+			grant, failure = readAnswer(resp, err, asked)
+			again := failure != nil && !failure.Permanent() && failure.retryAfter == 0
+			return again && ctx.Err() == nil, nil
+		},
+		Backoff: func(_, _ time.Duration, attempt int, _ *http.Response) time.Duration {
+			pause := firstPause
+			if attempt > 0 {
+				pause = secondPause
+			}
+			return pause/2 + rand.N(pause)
+		},
+	}
+	req, err := c.tokenRequest(ctx, u, params)
+	if err != nil {
+		return nil, 0, configError("the token request cannot be built: check Config.TokenURL and Config.TokenMethod")
+	}
+	// What Do returns repeats what CheckRetry has seen, with the URL in it.
+	if resp, err := client.Do(req); err == nil {
+		resp.Body.Close()
+	}
+	switch {
+	case grant == nil && failure == nil:
+		failure = unavailable("the token request was not sent: %w", context.Cause(ctx))
+	case failure != nil:
+		failure.redact(params)
+	}
+	if failure != nil {
+		failure.server = u.Host
+	}
+	return grant, attempts, failure
+}
+
+func (c *Config) tokenRequest(ctx context.Context, u *url.URL, params url.Values) (*retryablehttp.Request, error) {
+	if c.TokenMethod == http.MethodPost {
+		req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, u.String(), []byte(params.Encode()))
+		if err == nil {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		return req, err
+	}
+	full := *u
+	if full.RawQuery != "" {
+		full.RawQuery += "&"
+	}
+	full.RawQuery += params.Encode()
+	return retryablehttp.NewRequestWithContext(ctx, http.MethodGet, full.String(), nil)
+}

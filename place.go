@@ -1,0 +1,129 @@
+package b24oauth
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/b24go/b24oauth/internal/authparam"
+)
+
+// sending is a request on its way to Base: the caller's, which is not
+// touched, with a token in it. Its parts are in one piece, as the usual call
+// is to allocate little.
+type sending struct {
+	req   http.Request
+	url   url.URL
+	token string
+	own   sentBody   // the caller's body, if this sending has it
+	body  placedBody // what puts the token into it
+	kind  bodyKind
+	get   func() (io.ReadCloser, error) // the caller's GetBody
+}
+
+// prepare returns the request to send: the caller's with the token in it and
+// no other, addressed to the portal of sn if that is given.
+func (c *call) prepare(token string, sn *snapshot) (*http.Request, error) {
+	s := &c.first
+	if s.token != "" { // Base may still be at it
+		s = new(sending)
+	}
+	s.req, s.url, s.token = *c.req, *c.req.URL, token
+	out, u := &s.req, &s.url
+	out.URL = u
+	if sn != nil && (u.Scheme != sn.scheme || canonicalHost(u) != sn.host) {
+		u.Scheme, u.Host = sn.scheme, sn.host
+		out.Host = ""
+	}
+	kind := otherBody
+	if c.t.Placement == PlaceAuto {
+		var err error
+		if kind, err = c.body.sniff(); err != nil {
+			return nil, err
+		}
+	}
+	if !c.body.none() {
+		out.Body = c.body.next(&s.own)
+	}
+	bearer := ""
+	switch {
+	case c.t.Placement == PlaceHeader:
+		bearer = token
+		u.RawQuery = authparam.StripQuery(u.RawQuery)
+	case kind != otherBody:
+		s.placeInBody(kind)
+		u.RawQuery = authparam.StripQuery(u.RawQuery)
+	default:
+		u.RawQuery = authparam.Query(u.RawQuery, token)
+	}
+	out.Header = withBearer(out.Header, bearer)
+	return out, nil
+}
+
+// placeInBody puts the token into the body, in GetBody too, and corrects the
+// length if that is known.
+func (s *sending) placeInBody(kind bodyKind) {
+	s.kind = kind
+	s.body = s.place(s.req.Body)
+	s.req.Body = &s.body
+	overhead := authparam.FormOverhead
+	if kind == jsonBody {
+		overhead = authparam.JSONOverhead
+	}
+	switch {
+	case s.req.ContentLength > 0:
+		s.req.ContentLength += overhead(s.token)
+	case s.req.ContentLength == 0:
+		s.req.ContentLength = -1 // not known, by net/http's rules, as there is a body
+	}
+	if s.get = s.req.GetBody; s.get != nil {
+		s.req.GetBody = s.getBody
+	}
+}
+
+func (s *sending) getBody() (io.ReadCloser, error) {
+	body, err := s.get()
+	if err != nil {
+		return nil, err
+	}
+	return s.place(body), nil
+}
+
+func (s *sending) place(body io.ReadCloser) placedBody {
+	if s.kind == jsonBody {
+		return placedBody{authparam.NewJSONReader(body, s.token), body}
+	}
+	return placedBody{authparam.NewFormReader(body, s.token), body}
+}
+
+type placedBody struct {
+	io.Reader
+	io.Closer
+}
+
+// withBearer returns the header with the token as its Bearer authorization,
+// or with none if token is empty: a portal looks at one before it looks at
+// the auth parameter. The caller's map is not changed.
+func withBearer(h http.Header, token string) http.Header {
+	if token == "" && !slices.ContainsFunc(h["Authorization"], isBearer) {
+		return h
+	}
+	h = h.Clone()
+	if h == nil {
+		h = make(http.Header)
+	}
+	h.Del("Authorization")
+	if token != "" {
+		h.Set("Authorization", "Bearer "+token)
+	}
+	return h
+}
+
+func isBearer(authorization string) bool {
+	const scheme = "Bearer"
+	n := len(scheme)
+	return len(authorization) >= n && strings.EqualFold(authorization[:n], scheme) &&
+		(len(authorization) == n || authorization[n] == ' ' || authorization[n] == '\t')
+}

@@ -1,0 +1,89 @@
+package b24oauth
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// snapshot is a grant as callers use it. It is not changed once it is made,
+// but for its marks.
+type snapshot struct {
+	grant   *Grant
+	host    string // the portal that the token may go to; "" if unknown
+	scheme  string
+	refresh uint64    // fingerprint of the refresh token
+	expiry  time.Time // by this machine's clock, whatever clock wrote the grant
+	early   time.Duration
+	asked   []string // hosts that the portal redirected to and a refresh did not confirm
+
+	accepted atomic.Bool                  // a portal has served a request with the token
+	denied   atomic.Bool                  // a vague refusal outlived the renewal that it led to
+	unsaved  atomic.Bool                  // the Store does not have the grant yet
+	token    atomic.Pointer[oauth2.Token] // made when first asked for
+}
+
+// never is when a token expires that cannot be renewed: it is used until it
+// is refused.
+var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func newSnapshot(g *Grant, now time.Time, earlyExpiry time.Duration) *snapshot {
+	sn := &snapshot{grant: g, refresh: fingerprint(g.RefreshToken), expiry: g.Expiry}
+	if u, err := parseEndpoint(g.ClientEndpoint); err == nil {
+		sn.scheme, sn.host = u.Scheme, u.Host
+	}
+	life := defaultLifetime
+	if !g.Issued.IsZero() {
+		life = max(g.Expiry.Sub(g.Issued), 0)
+	}
+	sn.early = max(min(earlyExpiry, life/4), 1) // 0 would be oauth2's own ten seconds
+	switch {
+	case g.RefreshToken == "":
+		sn.expiry = never
+	case g.Expiry.Sub(now) > life:
+		sn.expiry = now.Add(life) // written by a clock that is ahead of ours
+	}
+	return sn
+}
+
+// fresh reports whether no renewal is due. It agrees with what oauth2 calls
+// valid for an early expiry of sn.early.
+func (sn *snapshot) fresh(now time.Time) bool {
+	return sn.grant.AccessToken != "" && !now.After(sn.expiry.Add(-sn.early))
+}
+
+// serves reports whether a caller with this reason can go on with it.
+func (sn *snapshot) serves(why reason, now time.Time) bool {
+	if sn.grant.AccessToken == "" || !now.Before(sn.expiry) {
+		return false
+	}
+	if why.host != "" {
+		return sn.host == why.host || slices.Contains(sn.asked, why.host)
+	}
+	return sn.grant.AccessToken != why.refused
+}
+
+// copyToken returns the token for a caller to keep: oauth2 writes into tokens
+// that it is given.
+func (sn *snapshot) copyToken() *oauth2.Token {
+	t := sn.token.Load()
+	if t == nil {
+		t = sn.grant.Token()
+		t.Expiry = sn.expiry
+		if sn.expiry.Equal(never) {
+			t.Expiry = time.Time{}
+		}
+		sn.token.Store(t)
+	}
+	c := *t
+	return &c
+}
+
+// accept notes that a portal has served a request with the token.
+func (sn *snapshot) accept() {
+	if !sn.accepted.Load() {
+		sn.accepted.Store(true)
+	}
+}

@@ -1,0 +1,249 @@
+package b24oauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// defaultLifetime is assumed of an access token whose answer does not say,
+// maxLifetime is the longest that is believed: a refresh token's own life.
+const (
+	defaultLifetime = time.Hour
+	maxLifetime     = 30 * 24 * time.Hour
+)
+
+// answer is the body of a token answer, success or failure.
+type answer struct {
+	AccessToken    text `json:"access_token"`
+	RefreshToken   text `json:"refresh_token"`
+	ExpiresIn      text `json:"expires_in"`
+	Expires        text `json:"expires"`
+	Scope          text `json:"scope"`
+	Status         text `json:"status"`
+	MemberID       text `json:"member_id"`
+	UserID         text `json:"user_id"`
+	ClientEndpoint text `json:"client_endpoint"`
+	ServerEndpoint text `json:"server_endpoint"`
+	Error          text `json:"error"`
+	Description    text `json:"error_description"`
+}
+
+// text is a JSON string or number, as Bitrix24 writes either for the other.
+// Any other value counts as absent.
+type text string
+
+func (t *text) UnmarshalJSON(data []byte) error {
+	switch data[0] {
+	case '"':
+		return json.Unmarshal(data, (*string)(t))
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		*t = text(data)
+	default:
+		*t = ""
+	}
+	return nil
+}
+
+// readAnswer turns what one token request came to into a grant, whose
+// lifetime counts from asked, or the reason why there is none.
+func readAnswer(resp *http.Response, err error, asked time.Time) (*Grant, *TokenError) {
+	if err != nil {
+		return nil, unavailable("%w", withoutURL(err))
+	}
+	defer resp.Body.Close()
+	fail := func(format string, args ...any) (*Grant, *TokenError) {
+		e := unavailable(format, args...)
+		e.StatusCode, e.retryAfter = resp.StatusCode, askedPause(resp.Header.Get("Retry-After"))
+		return nil, e
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return fail("the answer broke off: %w", withoutURL(err))
+	case len(body) > maxAnswer:
+		return fail("the answer is larger than 1 MiB")
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		return fail("the answer is a redirect, which is not followed with the client secret: check Config.TokenURL")
+	case len(bytes.TrimSpace(body)) == 0:
+		return fail("the answer is empty")
+	case bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")):
+		return fail("the answer is a web page instead of JSON, as a proxy or a server under maintenance sends it")
+	}
+	var a answer
+	if json.Unmarshal(body, &a) != nil {
+		return fail("the answer is no JSON object, or a damaged one")
+	}
+	if a.Error != "" {
+		_, e := fail("")
+		e.Err, e.Code, e.Description = nil, errorCode(string(a.Error)), string(a.Description)
+		e.kind = kindOfCode(e.Code)
+		return nil, e
+	}
+	if resp.StatusCode/100 != 2 || a.AccessToken == "" {
+		return fail("the answer is neither a token nor an error code")
+	}
+	return a.grant(asked), nil
+}
+
+func (a *answer) grant(asked time.Time) *Grant {
+	asked = asked.Round(0) // without the monotonic clock, which stops while a machine sleeps
+	g := &Grant{
+		MemberID:       string(a.MemberID),
+		ClientEndpoint: string(a.ClientEndpoint),
+		ServerEndpoint: string(a.ServerEndpoint),
+		AccessToken:    string(a.AccessToken),
+		RefreshToken:   string(a.RefreshToken),
+		Issued:         asked,
+		Expiry:         asked.Add(a.lifetime(asked)),
+		Scope:          string(a.Scope),
+		Status:         string(a.Status),
+	}
+	if id, err := strconv.ParseInt(string(a.UserID), 10, 64); err == nil {
+		g.UserID = id
+	}
+	if u, err := parseEndpoint(g.ClientEndpoint); err == nil {
+		g.ClientEndpoint = u.String()
+	}
+	return g
+}
+
+// lifetime prefers the duration to the point in time, which is by the
+// server's clock.
+func (a *answer) lifetime(asked time.Time) time.Duration {
+	if s, err := strconv.ParseFloat(string(a.ExpiresIn), 64); err == nil && s <= maxLifetime.Seconds() {
+		if d := time.Duration(s * float64(time.Second)); s > 0 && d > 0 {
+			return d
+		}
+	}
+	if unix, err := strconv.ParseInt(string(a.Expires), 10, 64); err == nil {
+		if d := time.Unix(unix, 0).Sub(asked); d > 0 && d <= maxLifetime {
+			return d
+		}
+	}
+	return defaultLifetime
+}
+
+// merge returns old with what fresh brings. An answer never erases what it
+// does not carry, and what it carries wrongly is left aside: the tokens in it
+// are the only copy there is.
+func (c *Config) merge(old, fresh *Grant) *Grant {
+	g := old.clone()
+	g.ClientID = c.ClientID
+	g.AccessToken, g.Issued, g.Expiry = fresh.AccessToken, fresh.Issued, fresh.Expiry
+	set := func(field *string, value string) {
+		if value != "" {
+			*field = value
+		}
+	}
+	set(&g.RefreshToken, fresh.RefreshToken)
+	set(&g.ApplicationToken, fresh.ApplicationToken)
+	set(&g.MemberID, fresh.MemberID)
+	set(&g.Status, fresh.Status)
+	if g.Scope == "" || fresh.Scope != "app" {
+		set(&g.Scope, fresh.Scope)
+	}
+	if fresh.UserID != 0 {
+		g.UserID = fresh.UserID
+	}
+	set(&g.ServerEndpoint, c.trustedEndpoint(fresh.ServerEndpoint))
+	g.moveTo(fresh.ClientEndpoint)
+	return g
+}
+
+// moveTo makes endpoint the grant's portal and its present one a former
+// address, if the two differ.
+func (g *Grant) moveTo(endpoint string) {
+	to, err := parseEndpoint(endpoint)
+	if err != nil {
+		return
+	}
+	from, err := parseEndpoint(g.ClientEndpoint)
+	if err == nil && from.Host != to.Host {
+		g.FormerHosts = append(slices.DeleteFunc(g.FormerHosts, func(h string) bool {
+			return h == from.Host || h == to.Host
+		}), from.Host)
+	}
+	g.ClientEndpoint = to.String()
+}
+
+// parseEndpoint reads the base URL of a portal's REST methods: https (http on
+// loopback), a host without user info, a path. Host and port come out in the
+// one form in which they are compared.
+func parseEndpoint(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, errors.New("client_endpoint is no URL")
+	}
+	switch {
+	case u.Hostname() == "":
+		return nil, errors.New("client_endpoint has no host")
+	case !secureURL(u):
+		return nil, fmt.Errorf("client_endpoint is not https (host %q)", shorten(u.Host))
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("client_endpoint has user info or a query (host %q)", shorten(u.Host))
+	case strings.Trim(u.Path, "/") == "":
+		return nil, fmt.Errorf("client_endpoint has no path such as /rest/ (host %q)", shorten(u.Host))
+	}
+	return &url.URL{Scheme: u.Scheme, Host: canonicalHost(u), Path: strings.TrimRight(u.Path, "/") + "/"}, nil
+}
+
+// secureURL reports whether secrets may go to u: over https, or over http if
+// they do not leave the machine.
+func secureURL(u *url.URL) bool {
+	return u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())
+}
+
+// isLoopback reports whether a host is this machine itself, by address or by
+// one of the names that RFC 6761 reserves for it.
+func isLoopback(host string) bool {
+	host = strings.ToLower(host)
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+// canonicalHost returns the host in lower case, with the port if it is not
+// the scheme's own.
+func canonicalHost(u *url.URL) string {
+	host, port := strings.ToLower(u.Host), u.Port()
+	if port == "" || port == "443" && u.Scheme == "https" || port == "80" && u.Scheme == "http" {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return host
+}
+
+// withoutURL returns the part of an error of net/http that does not quote the
+// request's URL.
+func withoutURL(err error) error {
+	var ue *url.Error
+	for errors.As(err, &ue) {
+		if err = ue.Err; err == nil {
+			return errors.New("no reason given")
+		}
+	}
+	return err
+}
+
+// askedPause reads a Retry-After header, in either form; at most ten minutes
+// are heeded, so that a slip at the server does not silence a grant for days.
+func askedPause(header string) time.Duration {
+	var pause time.Duration
+	if s, err := strconv.ParseInt(header, 10, 32); err == nil {
+		pause = time.Duration(s) * time.Second
+	} else if at, err := http.ParseTime(header); err == nil {
+		pause = time.Until(at)
+	}
+	return min(max(pause, 0), maxAskedWait)
+}

@@ -1,0 +1,247 @@
+package b24oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/oauth2"
+)
+
+// What a [TokenError] comes down to, for [errors.Is]. Each says who has to
+// act.
+var (
+	// ErrReauthorize: the refresh token is no longer good. A user of the
+	// portal has to install or authorize the application again, and the new
+	// grant goes to [Config.Save].
+	ErrReauthorize = errors.New("b24oauth: the application must be authorized again")
+
+	// ErrClientRejected: the application's own configuration is wrong, by the
+	// authorization server's word or found so before it was asked.
+	ErrClientRejected = errors.New("b24oauth: the application's configuration is wrong")
+
+	// ErrPaymentRequired: the portal's subscription or licence has ended. The
+	// stored grant may work again once that is settled.
+	ErrPaymentRequired = errors.New("b24oauth: the portal's subscription has ended")
+
+	// ErrUnavailable: the authorization server or the Store could not be had.
+	// It passes by itself; the package asks again, with growing pauses.
+	ErrUnavailable = errors.New("b24oauth: no token can be had at present")
+)
+
+// A TokenError says why there is no token: the authorization server issued
+// none, or it could not or must not be asked. It is what a request gets
+// instead of a response when its token could not be renewed, wrapped in the
+// *url.Error of the http.Client.
+//
+// It carries no secret and no URL query. [errors.Is] tells the kind by
+// ErrReauthorize, ErrClientRejected, ErrPaymentRequired, ErrUnavailable and
+// ErrNoGrant; [errors.As] also finds an *oauth2.RetrieveError if the server
+// answered, whose Response has a status only.
+type TokenError struct {
+	Key         string // the grant's key; empty for a code exchange
+	Code        string // the server's error code, such as invalid_grant; empty if it gave none
+	Description string // the server's own words on it, shortened; often empty
+	StatusCode  int    // HTTP status; 0 if there was no answer
+	Err         error  // the cause, free of secrets; nil if Code says it all
+
+	server     string        // the host that was asked; empty if none was
+	kind       error         // one of the errors above, or ErrNoGrant
+	retryAfter time.Duration // how long the server asked to be left alone; 0 if it did not
+	keep401    bool          // nothing was tried: the portal's refusal says more than this error does
+	ofStore    bool          // the Store failed, not the authorization server
+}
+
+// tokenErrorCodes are the codes of the authorization server that no
+// repetition heals, in lower case. Any other code is taken as passing.
+var tokenErrorCodes = map[string]struct {
+	kind error
+	hint string
+}{
+	"invalid_grant":          {ErrReauthorize, "the refresh token or code is unknown or used up: authorize the application on the portal again and store the new grant with Config.Save"},
+	"expired_token":          {ErrReauthorize, "the refresh token has expired: authorize the application on the portal again and store the new grant with Config.Save"},
+	"not_installed":          {ErrReauthorize, "the application is not installed on the portal any more: install it again"},
+	"wrong_client":           {ErrClientRejected, "the authorization server does not know this client id: check Config.ClientID (BITRIX24_CLIENT_ID)"},
+	"invalid_client":         {ErrClientRejected, "check Config.ClientSecret (BITRIX24_CLIENT_SECRET) and that the application is installed on the portal"},
+	"invalid_request":        {ErrClientRejected, "the authorization server found the request malformed: check Config.TokenURL and Config.TokenMethod"},
+	"unsupported_grant_type": {ErrClientRejected, "the authorization server found the request malformed: check Config.TokenURL and Config.TokenMethod"},
+	"unauthorized_client":    {ErrClientRejected, "the application may not use this grant: check its card in Bitrix24"},
+	"insufficient_scope":     {ErrClientRejected, "Config.Scopes asks for more than the application's card allows"},
+	"invalid_scope":          {ErrClientRejected, "Config.Scopes asks for what the application's card does not know"},
+	"payment_required":       {ErrPaymentRequired, "the portal's subscription has ended; the grant may work again after payment"},
+	"verification_needed":    {ErrPaymentRequired, "the self-hosted portal has no valid licence; the grant may work again when it has"},
+}
+
+// kindOfCode classifies an error code of the authorization server.
+func kindOfCode(code string) error {
+	if c, ok := tokenErrorCodes[strings.ToLower(code)]; ok {
+		return c.kind
+	}
+	return ErrUnavailable
+}
+
+// Error tells the grant, the cause and what to do about it.
+func (e *TokenError) Error() string {
+	var b strings.Builder
+	b.WriteString("b24oauth: ")
+	if e.Key != "" {
+		fmt.Fprintf(&b, "grant %q: ", e.Key)
+	}
+	switch {
+	case e.Code != "":
+		fmt.Fprintf(&b, "%s answered %s (status %d", e.whom(), e.Code, e.StatusCode)
+		if e.Description != "" {
+			fmt.Fprintf(&b, ", %q", e.Description)
+		}
+		b.WriteString(")")
+		if c, ok := tokenErrorCodes[strings.ToLower(e.Code)]; ok {
+			b.WriteString(": " + c.hint)
+		}
+	case e.StatusCode != 0:
+		fmt.Fprintf(&b, "no token from %s (status %d)", e.whom(), e.StatusCode)
+	case e.server != "":
+		fmt.Fprintf(&b, "no answer from %s", e.whom())
+	}
+	if e.Err != nil {
+		if e.Code != "" || e.StatusCode != 0 || e.server != "" {
+			b.WriteString(": ")
+		}
+		b.WriteString(strings.TrimPrefix(e.Err.Error(), "b24oauth: "))
+	}
+	if e.retryAfter > 0 {
+		fmt.Fprintf(&b, "; it wants to be left alone for %v", e.retryAfter.Round(time.Second))
+	}
+	return b.String()
+}
+
+func (e *TokenError) whom() string {
+	return strings.TrimSpace("the authorization server " + e.server)
+}
+
+// Unwrap returns the cause.
+func (e *TokenError) Unwrap() error { return e.Err }
+
+// MarshalText returns what Error does, so that JSON tells the cause, and no
+// more than Error would.
+func (e *TokenError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
+
+// Is reports whether target is the kind of this error.
+func (e *TokenError) Is(target error) bool { return e.kind != nil && target == e.kind }
+
+// As finds an [oauth2.RetrieveError], for programs that already handle that
+// one. Its Response has a status and nothing else.
+func (e *TokenError) As(target any) bool {
+	re, ok := target.(**oauth2.RetrieveError)
+	if !ok || e.StatusCode == 0 {
+		return false
+	}
+	*re = &oauth2.RetrieveError{
+		Response: &http.Response{
+			StatusCode: e.StatusCode,
+			Status:     fmt.Sprintf("%d %s", e.StatusCode, http.StatusText(e.StatusCode)),
+		},
+		ErrorCode:        e.Code,
+		ErrorDescription: e.Description,
+	}
+	return true
+}
+
+// Permanent reports whether the error stays until a person acts: authorizes
+// again, corrects the configuration, pays. Otherwise it passes by itself.
+func (e *TokenError) Permanent() bool { return e.kind != ErrUnavailable }
+
+// withKey returns a copy of the error for the grant under key.
+func (e *TokenError) withKey(key string) *TokenError {
+	c := *e
+	c.Key = key
+	return &c
+}
+
+// condemns reports whether the authorization server declared the refresh
+// token itself dead, rather than something that can be repaired without a
+// new grant.
+func (e *TokenError) condemns() bool {
+	code := strings.ToLower(e.Code)
+	return code == "invalid_grant" || code == "expired_token"
+}
+
+// configError is a mistake in the program's own configuration: found before
+// any request, and permanent.
+func configError(format string, args ...any) *TokenError {
+	return &TokenError{Err: fmt.Errorf(format, args...), kind: ErrClientRejected}
+}
+
+// unavailable wraps a passing failure that is not the authorization server's.
+func unavailable(format string, args ...any) *TokenError {
+	return &TokenError{Err: fmt.Errorf(format, args...), kind: ErrUnavailable}
+}
+
+// asTokenError returns the TokenError in err, or makes it a passing one.
+func asTokenError(err error) *TokenError {
+	var te *TokenError
+	if errors.As(err, &te) {
+		return te
+	}
+	return unavailable("%w", err)
+}
+
+// redact takes the secrets that were sent out of what the server, or the
+// user's own transport, said of them.
+func (e *TokenError) redact(sent url.Values) {
+	clean := func(text string) string {
+		for _, name := range []string{"client_secret", "refresh_token", "code"} {
+			if secret := sent.Get(name); quotes(text, secret) {
+				text = redactText(text, secret)
+			}
+		}
+		return text
+	}
+	e.Description = shorten(clean(e.Description))
+	if clean(e.Code) != e.Code {
+		e.Code = unreadableCode
+	}
+	if e.Err == nil {
+		return
+	}
+	text := clean(e.Err.Error())
+	if text == e.Err.Error() {
+		return
+	}
+	cause := e.Err
+	e.Err = errors.New(text)
+	for _, known := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(cause, known) {
+			e.Err = fmt.Errorf("%s (%w)", text, known)
+		}
+	}
+}
+
+// unreadableCode stands for a code that cannot be shown.
+const unreadableCode = "unreadable_code"
+
+// errorCode returns an error code as far as it looks like one: it goes into
+// log lines and metrics.
+func errorCode(s string) string {
+	ok := func(r rune) bool {
+		return r == '_' || r == '-' || r == '.' || r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r))
+	}
+	if len(s) > 64 || strings.ContainsFunc(s, func(r rune) bool { return !ok(r) }) {
+		return unreadableCode
+	}
+	return s
+}
+
+// shorten limits a stranger's text to what a log line bears.
+func shorten(s string) string {
+	const limit = 200
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
+}

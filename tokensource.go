@@ -1,0 +1,249 @@
+package b24oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// A hundred requests meet an expired token at once. Each of them refreshing
+// would spend the refresh token a hundred times, and all but one would be
+// told invalid_grant; all of them queueing behind one lock would outwait
+// their own deadlines, and fail one after the other if it fails. So callers
+// read a snapshot, without a lock; when it no longer serves, one of them
+// starts a flight, which belongs to nobody, and each waits for it as long as
+// its own context lets it.
+
+// TokenSource supplies the access token of one grant, and renews it when it
+// runs out or a portal refuses it. It is an [oauth2.TokenSource] that never
+// spends a refresh token twice and never uses a new pair that is not stored,
+// unless the Store fails. [Config.TokenSource] makes it. It is safe for
+// concurrent use.
+type TokenSource struct {
+	cfg  *Config
+	key  string
+	snap atomic.Pointer[snapshot] // what callers use; nil before the first Load and after a removal
+	used atomic.Int64             // Unix time of the last use, to the minute
+
+	// slot is held, by one element in it, by whoever works on the grant: a
+	// flight, Save or Flush. Its holder alone touches the descent.
+	slot    chan struct{}
+	descent descent
+
+	mu     sync.Mutex // guards what follows, never held while anything waits
+	flight *flight    // nil if none
+	pause  pause      // what keeps the next flight from starting
+	keep   kept       // a refusal that is not answered by a renewal at present
+}
+
+var _ oauth2.TokenSource = (*TokenSource)(nil)
+
+// reason is why a caller cannot go on with the token it has. The zero value:
+// it has none, or that is running out.
+type reason struct {
+	refused string // the access token that the portal refused or redirected
+	vague   bool   // the refusal does not say that the token is to blame
+	host    string // where the portal redirected to
+}
+
+// Token returns a copy of the current access token, renewed if it would
+// expire within Config.EarlyExpiry. It waits for a renewal without limit but
+// the renewal's own; TokenContext can be told to give up.
+func (s *TokenSource) Token() (*oauth2.Token, error) {
+	return s.TokenContext(context.Background())
+}
+
+// TokenContext is Token for a caller with a context, whose end ends only this
+// caller's waiting: the renewal goes on for whoever comes next.
+//
+// The token carries no refresh token; member_id, client_endpoint and the like
+// are there as Extra. The error is a *[TokenError] unless ctx ended first.
+func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
+	sn, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return sn.copyToken(), nil
+}
+
+// Renew returns a token to go on with after a portal refused one, for
+// programs that call Bitrix24 without [Transport]. If refused is not the
+// current token any more, that is the current one and nothing is renewed. A
+// token that is refused without ever having been accepted is renewed at most
+// once in ten seconds. Only Transport notes that a token was accepted.
+func (s *TokenSource) Renew(ctx context.Context, refused *oauth2.Token) (*oauth2.Token, error) {
+	if refused == nil || refused.AccessToken == "" {
+		return nil, configError("Renew was called without the token that was refused")
+	}
+	sn, err := s.get(ctx, reason{refused: refused.AccessToken})
+	if err != nil {
+		return nil, err
+	}
+	return sn.copyToken(), nil
+}
+
+// Grant returns the grant as it is stored, or the newer pair that the Store
+// has not taken yet. It renews nothing. It contains the tokens; they belong
+// to the source, which may exchange them at any time.
+func (s *TokenSource) Grant(ctx context.Context) (*Grant, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if sn := s.snap.Load(); sn != nil && sn.unsaved.Load() {
+		return sn.grant.clone(), nil
+	}
+	g, err := s.cfg.store().Load(ctx, s.key)
+	if err != nil {
+		return nil, s.storeError(err)
+	}
+	return g, nil
+}
+
+func (s *TokenSource) check() error {
+	switch {
+	case s.cfg == nil:
+		return configError("a TokenSource is made by Config.TokenSource, not by itself")
+	case s.key == "":
+		return errEmptyKey
+	}
+	return s.cfg.check()
+}
+
+// current returns the snapshot that a new call is to use. The usual case
+// takes no lock.
+func (s *TokenSource) current(ctx context.Context) (*snapshot, error) {
+	now := time.Now()
+	if sn := s.snap.Load(); sn != nil && sn.fresh(now) && !sn.unsaved.Load() {
+		s.touch(now)
+		return sn, nil
+	}
+	return s.get(ctx, reason{})
+}
+
+// known returns the grant's snapshot, whatever the state of its token: for
+// callers that need to know the portal first.
+func (s *TokenSource) known(ctx context.Context) (*snapshot, error) {
+	if sn := s.snap.Load(); sn != nil {
+		return sn, nil
+	}
+	_, err := s.current(ctx)
+	if sn := s.snap.Load(); sn != nil {
+		return sn, nil
+	}
+	return nil, err
+}
+
+// get returns a snapshot that serves a caller with this reason. It waits only
+// for a flight that this caller cannot do without or has started itself.
+func (s *TokenSource) get(ctx context.Context, why reason) (*snapshot, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	s.touch(time.Now())
+	for last := false; ; last = true {
+		sn, f, started, err := s.join(why)
+		if f == nil {
+			return sn, err
+		}
+		if sn != nil && (!started || sn.fresh(time.Now())) {
+			return sn, nil // the token still works; only who starts its renewal waits for it
+		}
+		if err := s.wait(ctx, f); err != nil {
+			return nil, err
+		}
+		if got := s.snap.Load(); got != nil && got.serves(why, time.Now()) {
+			return got, nil
+		}
+		switch {
+		case f.why != why && !last:
+			// The flight was another's and left this caller's reason open.
+		case f.err != nil:
+			return nil, f.err
+		case last:
+			return nil, unavailable("the token ran out or was replaced while it was renewed: try again").withKey(s.key)
+		}
+	}
+}
+
+// join decides what a caller does: go on with sn (no flight, or one that it
+// need not wait for), fail with err, or wait for the flight f.
+func (s *TokenSource) join(why reason) (sn *snapshot, f *flight, started bool, err error) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sn = s.snap.Load()
+	if sn != nil && !sn.serves(why, now) {
+		sn = nil
+	}
+	renew := sn != nil && !sn.fresh(now) && !now.Before(s.pause.next)
+	save := sn != nil && sn.unsaved.Load() && !now.Before(s.pause.save)
+	switch {
+	case sn != nil && !renew && !save:
+		return sn, nil, false, nil
+	case s.flight != nil:
+		return sn, s.flight, false, nil
+	case sn == nil && s.pause.err != nil && now.Before(s.pause.look):
+		return nil, nil, false, s.pause.err
+	case sn == nil && s.keep.err != nil && s.keep.why == why && now.Before(s.keep.look):
+		return nil, nil, false, s.keep.err
+	}
+	s.flight = &flight{why: why, started: now, ready: make(chan struct{})}
+	s.cfg.setBusy(s, true)
+	go s.run(s.flight)
+	return sn, s.flight, true, nil
+}
+
+// wait returns when the flight has something to go on with, or ctx ends.
+func (s *TokenSource) wait(ctx context.Context, f *flight) error {
+	// Longer than a flight can take as long as its Store keeps its contract.
+	stuck := time.NewTimer(3*s.cfg.refreshTimeout() + 2*saveTimeout)
+	defer stuck.Stop()
+	select {
+	case <-f.ready:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("b24oauth: grant %q: gave up waiting for a token: %w", s.key, ctx.Err())
+	case <-stuck.C:
+		return unavailable("the Store (%T) does not return from Load or Update", s.cfg.store()).withKey(s.key)
+	}
+}
+
+// touch notes the use, at most once a minute: an atomic write for every call
+// would be one cache line for all cores.
+func (s *TokenSource) touch(now time.Time) {
+	minute := now.Unix() / 60
+	if s.used.Load() != minute {
+		s.used.Store(minute)
+	}
+}
+
+func (s *TokenSource) idleSince(now time.Time) time.Duration {
+	return now.Sub(time.Unix(s.used.Load()*60, 0))
+}
+
+// storeError makes a failure of the Store a TokenError.
+func (s *TokenSource) storeError(err error) error {
+	var te *TokenError
+	switch {
+	case errors.As(err, &te):
+		return te
+	case errors.Is(err, ErrNoGrant):
+		return s.noGrant()
+	}
+	e := unavailable("the Store (%T) failed: %w", s.cfg.store(), err)
+	e.Key, e.ofStore = s.key, true
+	return e
+}
+
+func (s *TokenSource) noGrant() *TokenError {
+	return &TokenError{
+		Key:  s.key,
+		Err:  fmt.Errorf("%w: authorize the application on the portal and store the grant with Config.Save", ErrNoGrant),
+		kind: ErrNoGrant,
+	}
+}
