@@ -13,7 +13,8 @@
 // knows that an invalid token may be that Update's doing.
 //
 // A grant is a JSON file that a person can read, if it is the file's owner
-// (0600). It contains the tokens in plain text.
+// (0600). It contains the tokens in plain text; [b24oauth.Sealed] over this
+// Store encrypts them.
 //
 //	grant-example.bitrix24.com.json  the grant of that key
 //	grant-example.bitrix24.com.lock  locked while it is updated; never removed
@@ -74,18 +75,18 @@ func Open(dir string) (*Store, error) {
 	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, fmt.Errorf("b24oauth/filestore: %w; pass an absolute path", err)
+		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w; pass an absolute path", dir, err)
 	}
 	if err := os.MkdirAll(abs, 0o700); err != nil {
-		return nil, fmt.Errorf("b24oauth/filestore: %w; pass a directory, or a path where one can be made", err)
+		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w; pass a directory, or a path where one can be made", dir, err)
 	}
 	// Two paths to one directory are to share the turns of this process.
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
-		return nil, fmt.Errorf("b24oauth/filestore: %w", err)
+		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w", dir, err)
 	}
 	probe, err := os.CreateTemp(abs, "open-*.new")
 	if err != nil {
-		return nil, fmt.Errorf("b24oauth/filestore: the directory is not writable: %w; a new refresh token could not be saved: give this user the right to write", err)
+		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w; a new refresh token could not be saved: give this user the right to write, and room", dir, err)
 	}
 	probe.Close()
 	os.Remove(probe.Name())
@@ -160,7 +161,6 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 		return nil
 	}
 
-	l.settled = false
 	if remove {
 		err = f.remove(given)
 	} else {
@@ -218,7 +218,7 @@ func (s *Store) keyOf(ctx context.Context, name string) (string, error) {
 	case notGrant:
 		return "", nil
 	case misnamed:
-		return "", unusable(path, errors.New("its name is not one that this Store gives"))
+		return "", fmt.Errorf("b24oauth/filestore: %s is not a grant: no key has that name; give it back the name it had, or remove it", path)
 	case namedByKey:
 		return key, nil
 	}

@@ -13,7 +13,7 @@ import (
 // an Update that never ended.
 type staged struct {
 	file *os.File
-	done bool // closed, or renamed into the grant's place
+	done bool // it has become the grant
 }
 
 // stage makes the file and takes room bytes for it.
