@@ -136,12 +136,13 @@ func (c *Config) Exchange(ctx context.Context, code, serverDomain string) (*Gran
 	}
 	send, cancel := context.WithTimeout(ctx, c.refreshTimeout())
 	defer cancel()
-	g, _, terr := c.requestToken(send, u, url.Values{
+	params := url.Values{
 		"grant_type":    {"authorization_code"},
 		"client_id":     {c.ClientID},
 		"client_secret": {c.ClientSecret},
 		"code":          {code},
-	})
+	}
+	g, _, terr := c.requestToken(send, u, params)
 	if terr != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("b24oauth: exchange of a code: %w", ctx.Err())
@@ -154,7 +155,10 @@ func (c *Config) Exchange(ctx context.Context, code, serverDomain string) (*Gran
 		g.ServerEndpoint = "https://" + u.Host + "/rest/" // it issued the tokens, so it renews them
 	}
 	if _, err := parseEndpoint(g.ClientEndpoint); err != nil {
-		return nil, &TokenError{StatusCode: http.StatusOK, Err: fmt.Errorf("the answer names no portal that a token may be sent to: %w", err), kind: ErrUnavailable, server: u.Host}
+		terr = unavailable("the answer names no portal that a token may be sent to: %w", err)
+		terr.StatusCode, terr.server = http.StatusOK, u.Host
+		terr.redact(params)
+		return nil, terr
 	}
 	return g, nil
 }

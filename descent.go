@@ -21,13 +21,33 @@ type descent struct {
 	cur  *snapshot // the grant to go on with; nil if none is known
 	left []uint64  // refresh tokens exchanged, or replaced by adoption; never the current one
 
-	dead      uint64      // the refresh token that the server condemned; 0 if none
-	deadErr   *TokenError // its words
-	doubt     uint64      // a refresh token that is dead unless its killed holder's successor turns up
-	doubtErr  *TokenError
-	doubtEnds time.Time
+	dead    uint64      // the refresh token that the server condemned; 0 if none
+	deadErr *TokenError // its words
+	doubt   *doubt      // nil if none
 
 	freshRenewal time.Time // when a token was last renewed that had never been accepted
+}
+
+// doubt is a refresh token that another process may have exchanged: a holder
+// of exclusivity before this one that ended without finishing, or one after it
+// because this one took too long. If the server does not know it, then it is
+// dead only if that one's pair does not turn up.
+type doubt struct {
+	refresh uint64
+	ends    time.Time
+	err     *TokenError // what callers are told meanwhile; nil as long as the server was not asked
+}
+
+// suspect begins a doubt about the current refresh token, unless the server
+// has been asked in one already.
+func (d *descent) suspect(ends time.Time) {
+	if d.cur != nil && !(d.doubts(d.cur.refresh) && d.doubt.err != nil) {
+		d.doubt = &doubt{refresh: d.cur.refresh, ends: ends}
+	}
+}
+
+func (d *descent) doubts(refresh uint64) bool {
+	return d.doubt != nil && d.doubt.refresh == refresh
 }
 
 // leave remembers a refresh token as left behind.
@@ -85,7 +105,30 @@ func (s *TokenSource) reconcileTwin(stored *Grant) {
 }
 
 func (s *TokenSource) adopt(g *Grant) {
-	s.descent.cur = newSnapshot(g, time.Now(), s.cfg.earlyExpiry())
+	s.descent.cur = s.snapshot(g)
+}
+
+// What the two authorization servers call themselves in a grant.
+const (
+	globalServer = "https://oauth.bitrix.info/rest/"
+	cisServer    = "https://oauth.bitrix24.tech/rest/"
+)
+
+// snapshot makes a snapshot of a grant that is the source's own from now on.
+// What all grants have in common is kept in memory once.
+func (s *TokenSource) snapshot(g *Grant) *snapshot {
+	if g.MemberID == s.key {
+		g.MemberID = s.key
+	}
+	for _, common := range [...]string{s.cfg.ClientID, globalServer, cisServer} {
+		if g.ClientID == common {
+			g.ClientID = common
+		}
+		if g.ServerEndpoint == common {
+			g.ServerEndpoint = common
+		}
+	}
+	return newSnapshot(g, time.Now(), s.cfg.earlyExpiry())
 }
 
 // advance makes next, fetched with the current refresh token, the current
@@ -93,15 +136,12 @@ func (s *TokenSource) adopt(g *Grant) {
 func (s *TokenSource) advance(next *Grant, why reason) {
 	d := &s.descent
 	old := d.cur
-	d.cur = newSnapshot(next, time.Now(), s.cfg.earlyExpiry())
+	d.cur = s.snapshot(next)
 	d.cur.unsaved.Store(true)
 	if d.cur.refresh != old.refresh {
 		d.leave(old.refresh)
 	}
-	if why.refused == "" {
-		return
-	}
-	if !old.accepted.Load() {
+	if why.denies(old) && !old.accepted.Load() {
 		d.freshRenewal = time.Now()
 	}
 	if why.host != "" && d.cur.host != why.host {

@@ -79,21 +79,28 @@ func (e *Event) attrs() []slog.Attr {
 }
 
 // emit logs the event and hands it to OnEvent. Neither the logger nor OnEvent
-// can break the call or the renewal that it comes from.
+// can break the other, or the call or the renewal that the event comes from.
 func (c *Config) emit(ctx context.Context, e Event) {
+	if c.Logger != nil {
+		c.survive(ctx, func() {
+			t := eventTexts[e.Kind]
+			c.Logger.LogAttrs(ctx, t.level, t.text, e.attrs()...)
+		})
+	}
+	if c.OnEvent != nil {
+		c.survive(ctx, func() { c.OnEvent(ctx, e) })
+	}
+}
+
+// survive calls the user's code and logs its panic, if it can.
+func (c *Config) survive(ctx context.Context, call func()) {
 	defer func() {
 		if v := recover(); v != nil && c.Logger != nil {
 			defer func() { _ = recover() }() // the Logger itself may be what panics
 			c.Logger.LogAttrs(ctx, slog.LevelError, "b24oauth: OnEvent or Logger panicked", slog.String("panic", panicText(v)))
 		}
 	}()
-	if c.Logger != nil {
-		t := eventTexts[e.Kind]
-		c.Logger.LogAttrs(ctx, t.level, t.text, e.attrs()...)
-	}
-	if c.OnEvent != nil {
-		c.OnEvent(ctx, e)
-	}
+	call()
 }
 
 // panicText tells of a panic in the user's code what is safe to tell: the

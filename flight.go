@@ -29,9 +29,12 @@ type flight struct {
 	ready   chan struct{} // closed when callers can go on, by done
 	err     *TokenError   // written before ready is closed; nil if the snapshot is to be used
 	once    sync.Once     // closes ready
+	landed  chan struct{} // closed when nothing of the flight is left to do but to tell of it
 
-	attempts int  // requests sent to the authorization server
-	fetched  bool // a pair was fetched
+	attempts int         // requests sent to the authorization server
+	fetched  bool        // a pair was fetched
+	overrun  bool        // exclusivity had ended when the server answered
+	unsaved  *TokenError // the last failure to save a pair
 	events   []Event
 }
 
@@ -48,14 +51,15 @@ func (s *TokenSource) run(f *flight) {
 	s.slot <- struct{}{}
 	before := s.descent.cur
 	err := unavailable("the Store (%T) ended the renewal's goroutine", s.cfg.store()).withKey(s.key)
+	defer func() { f.done(err) }() // even if OnEvent ends the goroutine
 	defer func() {
 		s.report(f, before, err)
 		s.land(f, err)
 		<-s.slot
+		close(f.landed)
 		for _, e := range f.events {
 			s.cfg.emit(context.Background(), e)
 		}
-		f.done(err)
 	}()
 	defer s.recovered(&err)
 	err = s.renew(f)
@@ -71,6 +75,7 @@ func (s *TokenSource) recovered(err **TokenError) {
 	e.ofStore = true
 	*err = e
 	if s.cfg.Logger != nil {
+		defer func() { _ = recover() }() // the Logger may panic too
 		s.cfg.Logger.Error("b24oauth: Store panicked", slog.String("key", s.key), slog.String("panic", panicText(v)), slog.String("stack", string(debug.Stack())))
 	}
 }
@@ -142,10 +147,13 @@ func (s *TokenSource) exchange(f *flight) (again bool, _ *TokenError) {
 		return false, asTokenError(s.storeError(err))
 	}
 	failure := asTokenError(s.storeError(fnErr))
+	if f.overrun || errors.Is(err, ErrConflict) {
+		s.descent.suspect(time.Now().Add(s.cfg.refreshTimeout()))
+	}
 	if !failure.condemns() || !failure.Permanent() || failure == s.descent.deadErr {
 		return false, failure
 	}
-	return s.afterInvalidGrant(f, failure, errors.Is(err, ErrConflict))
+	return s.afterInvalidGrant(failure)
 }
 
 // exclusively is what a flight does while no other Update of the key runs. It
@@ -159,7 +167,7 @@ func (s *TokenSource) exclusively(ctx context.Context, f *flight, stored *Grant)
 		return cur.grant, true, nil
 	}
 	var token *oauth2.Token
-	if now := time.Now(); cur.serves(f.why, now) {
+	if now := time.Now(); cur.serves(f.why, now) && cur.fresh(now) {
 		token = cur.copyToken()
 	}
 	src := &persistingSource{fetch: func() (*Grant, error) { return s.fetch(ctx, f) }}
@@ -189,6 +197,7 @@ func (s *TokenSource) fetch(ctx context.Context, f *flight) (*Grant, error) {
 	next, attempts, err := s.cfg.refresh(send, s.descent.cur.grant)
 	f.attempts += attempts
 	if err != nil {
+		f.overrun = ctx.Err() != nil
 		return nil, asTokenError(err).withKey(s.key)
 	}
 	s.advance(next, f.why)
@@ -198,23 +207,23 @@ func (s *TokenSource) fetch(ctx context.Context, f *flight) (*Grant, error) {
 
 // afterInvalidGrant decides what it means that the server does not know the
 // refresh token: another process may have exchanged it.
-func (s *TokenSource) afterInvalidGrant(f *flight, failure *TokenError, tookOver bool) (again bool, _ *TokenError) {
+func (s *TokenSource) afterInvalidGrant(failure *TokenError) (again bool, _ *TokenError) {
 	d := &s.descent
 	condemned := d.cur.refresh
-	if tookOver {
-		// The one before us ended without finishing. It may have exchanged
-		// the token, and its pair may still arrive.
-		doubt := *failure
-		doubt.kind = ErrUnavailable
-		doubt.Err = errors.New("the process that renewed it before may have been killed; whether its new pair was stored is not known yet")
-		d.doubt, d.doubtErr, d.doubtEnds = condemned, &doubt, time.Now().Add(s.cfg.refreshTimeout())
-		return false, &doubt
+	doubted := d.doubts(condemned) && time.Now().Before(d.doubt.ends)
+	if doubted {
+		passing := *failure
+		passing.kind, passing.Err = ErrUnavailable, errDoubt
+		d.doubt.err = &passing
 	}
 	if err := s.look(); err != nil {
 		return false, err
 	}
-	if d.cur.refresh != condemned {
+	switch {
+	case d.cur.refresh != condemned:
 		return true, nil
+	case doubted:
+		return false, d.doubt.err
 	}
 	return false, s.condemn(failure)
 }
@@ -253,7 +262,8 @@ func (s *TokenSource) save(ctx context.Context, f *flight, wait time.Duration) *
 		return asTokenError(fnErr)
 	case err != nil:
 		s.saveFailed(f, err)
-		return asTokenError(s.storeError(err))
+		f.unsaved = asTokenError(s.storeError(err))
+		return f.unsaved
 	}
 	s.descent.cur.unsaved.Store(false)
 	return nil

@@ -20,6 +20,7 @@ const (
 var (
 	errNoRefreshToken = errors.New("the grant has no refresh token and its access token is used up: authorize the application again and store a grant with both")
 	errOlderGrant     = errors.New("the Store holds a grant whose refresh token this program has already exchanged: authorize the application again and store the new grant with Config.Save")
+	errDoubt          = errors.New("another process may have exchanged it, and whether its new pair is stored is not known yet")
 	errFreshRefused   = fmt.Errorf("the portal refuses a token that is new; it is not renewed again within %v", freshPause)
 	errStillDenied    = errors.New("the portal denied access to a token that was just renewed, so it is not renewed for that again before it expires: check the application's permissions")
 )
@@ -43,10 +44,33 @@ type kept struct {
 	look time.Time
 }
 
+// paused returns the pause there is. s.mu or the slot is held.
+func (s *TokenSource) paused() pause {
+	if s.pause == nil {
+		return pause{}
+	}
+	return *s.pause
+}
+
+// setPause sets the pause there is. Few of many sources have one. s.mu and
+// the slot are held.
+func (s *TokenSource) setPause(p pause) {
+	s.pause = nil
+	if p != (pause{}) {
+		s.pause = &p
+	}
+}
+
 // after returns the pause that follows a flight's failure.
 func (p pause) after(err *TokenError, refresh uint64, now time.Time) pause {
 	if err == p.err { // nothing was asked, only the Store looked at
 		p.look = now.Add(storeLook)
+		switch {
+		case p.next.Before(now):
+			p.next = p.look
+		case p.next.Before(p.look):
+			p.look = p.next
+		}
 		return p
 	}
 	p.err, p.refresh, p.look = err, refresh, now.Add(storeLook)
@@ -65,6 +89,16 @@ func (p pause) after(err *TokenError, refresh uint64, now time.Time) pause {
 	return p
 }
 
+// told reports whether err repeats what the log and OnEvent were told. The
+// Store is looked at every second while callers come, and need not say every
+// second that it has nothing.
+func (p pause) told(err *TokenError) bool {
+	if err == p.err || p.err == nil {
+		return err == p.err
+	}
+	return err.Code == "" && err.Permanent() && err.Error() == p.err.Error()
+}
+
 // backoff returns the wait after the given number of failures before this
 // one: at least a second, at most a minute, and random in between so that
 // processes that failed together do not come back together.
@@ -79,7 +113,7 @@ func backoff(steps int) time.Duration {
 // mayExchange returns why the current refresh token must not be exchanged
 // now, or nil if it may. The Store has just been looked at.
 func (s *TokenSource) mayExchange(why reason) *TokenError {
-	d, now := &s.descent, time.Now()
+	d, p, now := &s.descent, s.paused(), time.Now()
 	kept := func(kind, err error) *TokenError {
 		return &TokenError{Key: s.key, Err: err, kind: kind, keep401: true}
 	}
@@ -88,13 +122,14 @@ func (s *TokenSource) mayExchange(why reason) *TokenError {
 		return kept(ErrReauthorize, errNoRefreshToken)
 	case d.dead == d.cur.refresh:
 		return d.deadErr
-	case d.doubt == d.cur.refresh && now.Before(d.doubtEnds):
-		return d.doubtErr
-	case d.doubt == d.cur.refresh:
-		return s.condemn(d.doubtErr)
-	case s.pause.err != nil && s.pause.refresh == d.cur.refresh && now.Before(s.pause.next):
-		return s.pause.err
-	case why.refused == "":
+	case d.doubts(d.cur.refresh) && d.doubt.err != nil:
+		if now.Before(d.doubt.ends) {
+			return d.doubt.err
+		}
+		return s.condemn(d.doubt.err)
+	case p.err != nil && p.refresh == d.cur.refresh && now.Before(p.next):
+		return p.err
+	case !why.denies(d.cur):
 		return nil
 	case why.vague && d.cur.denied.Load():
 		return kept(ErrUnavailable, errStillDenied)
@@ -108,7 +143,7 @@ func (s *TokenSource) mayExchange(why reason) *TokenError {
 // is not asked again until the Store holds another one.
 func (s *TokenSource) condemn(err *TokenError) *TokenError {
 	final := *err
-	final.kind = kindOfCode(err.Code)
+	final.kind, final.Err = kindOfCode(err.Code), nil
 	s.descent.dead, s.descent.deadErr = s.descent.cur.refresh, &final
 	return &final
 }

@@ -72,11 +72,8 @@ func (s *sending) placeInBody(kind bodyKind) {
 	if kind == jsonBody {
 		overhead = authparam.JSONOverhead
 	}
-	switch {
-	case s.req.ContentLength > 0:
+	if s.req.ContentLength > 0 { // else not known, as there is a body
 		s.req.ContentLength += overhead(s.token)
-	case s.req.ContentLength == 0:
-		s.req.ContentLength = -1 // not known, by net/http's rules, as there is a body
 	}
 	if s.get = s.req.GetBody; s.get != nil {
 		s.req.GetBody = s.getBody

@@ -40,27 +40,29 @@ func (s *TokenSource) land(f *flight, err *TokenError) {
 	case err == nil:
 		s.succeeded()
 	case err.keep401:
-		s.keep = kept{why: f.why, err: err, look: now.Add(storeLook)}
+		s.keep = &kept{why: f.why, err: err, look: now.Add(storeLook)}
 	case cur == nil:
-		s.pause = s.pause.after(err, 0, now)
+		s.setPause(s.paused().after(err, 0, now))
 	default:
-		s.pause = s.pause.after(err, cur.refresh, now)
+		s.setPause(s.paused().after(err, cur.refresh, now))
 	}
 	unsaved := cur != nil && cur.unsaved.Load()
 	if unsaved {
-		s.pause.save = now.Add(backoff(s.pause.saveSteps))
-		s.pause.saveSteps++
+		p := s.paused()
+		p.save = now.Add(backoff(p.saveSteps))
+		p.saveSteps++
+		s.setPause(p)
 	}
 	s.cfg.setBusy(s, unsaved)
 }
 
 // succeeded forgets the failures. s.mu is held.
 func (s *TokenSource) succeeded() {
-	s.pause = pause{save: s.pause.save, saveSteps: s.pause.saveSteps}
-	if cur := s.descent.cur; cur == nil || !cur.unsaved.Load() {
-		s.pause.save, s.pause.saveSteps = time.Time{}, 0
+	p := s.paused()
+	s.pause, s.keep = nil, nil
+	if cur := s.descent.cur; cur != nil && cur.unsaved.Load() {
+		s.setPause(pause{save: p.save, saveSteps: p.saveSteps})
 	}
-	s.keep = kept{}
 }
 
 // report notes what the flight came to, for the log and OnEvent. The slot is
@@ -84,8 +86,9 @@ func (s *TokenSource) report(f *flight, before *snapshot, err *TokenError) {
 	if moved {
 		f.events = append(f.events, Event{Kind: EventRenamed, Key: s.key, Token: e.Token, Host: cur.host})
 	}
-	if err == nil || err == s.pause.err {
-		return // well, or told before
+	onlySave := err != nil && err == f.unsaved && cur != nil && cur.fresh(time.Now())
+	if err == nil || onlySave || s.paused().told(err) {
+		return // well, or told already
 	}
 	e.Kind, e.Err, e.Code = EventRenewFailed, err, err.Code
 	if err.Err == errFreshRefused {
@@ -127,7 +130,7 @@ func (s *TokenSource) replace(ctx context.Context, g *Grant) error {
 	if cur := s.descent.cur; cur != nil && cur.grant.RefreshToken != "" && cur.grant.RefreshToken != next.RefreshToken {
 		s.descent.leave(cur.refresh)
 	}
-	s.descent.dead, s.descent.doubt = 0, 0
+	s.descent.dead, s.descent.doubt = 0, nil
 	s.adopt(next)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,8 +160,27 @@ func (s *TokenSource) replacement(stored, g *Grant) (*Grant, error) {
 	return next, nil
 }
 
+// landed waits for the flight that there is at present, if any, to its end.
+func (s *TokenSource) landed(ctx context.Context) error {
+	s.mu.Lock()
+	f := s.flight
+	s.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	select {
+	case <-f.landed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // flush waits for a flight and saves the pair that it left unsaved, if any.
 func (s *TokenSource) flush(ctx context.Context) error {
+	if err := s.landed(ctx); err != nil {
+		return err
+	}
 	if err := s.takeSlot(ctx); err != nil {
 		return err
 	}

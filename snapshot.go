@@ -30,7 +30,8 @@ type snapshot struct {
 var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func newSnapshot(g *Grant, now time.Time, earlyExpiry time.Duration) *snapshot {
-	sn := &snapshot{grant: g, refresh: fingerprint(g.RefreshToken), expiry: g.Expiry}
+	// The monotonic clock stands still while a machine sleeps; tokens age.
+	sn := &snapshot{grant: g, refresh: fingerprint(g.RefreshToken), expiry: g.Expiry.Round(0)}
 	if u, err := parseEndpoint(g.ClientEndpoint); err == nil {
 		sn.scheme, sn.host = u.Scheme, u.Host
 	}
@@ -43,7 +44,7 @@ func newSnapshot(g *Grant, now time.Time, earlyExpiry time.Duration) *snapshot {
 	case g.RefreshToken == "":
 		sn.expiry = never
 	case g.Expiry.Sub(now) > life:
-		sn.expiry = now.Add(life) // written by a clock that is ahead of ours
+		sn.expiry = now.Round(0).Add(life) // written by a clock that is ahead of ours
 	}
 	return sn
 }
@@ -63,6 +64,12 @@ func (sn *snapshot) serves(why reason, now time.Time) bool {
 		return sn.host == why.host || slices.Contains(sn.asked, why.host)
 	}
 	return sn.grant.AccessToken != why.refused
+}
+
+// denies reports whether the reason is that the portal refused this very
+// token, and not one before it.
+func (why reason) denies(sn *snapshot) bool {
+	return why.refused != "" && why.refused == sn.grant.AccessToken
 }
 
 // copyToken returns the token for a caller to keep: oauth2 writes into tokens

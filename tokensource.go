@@ -37,8 +37,8 @@ type TokenSource struct {
 
 	mu     sync.Mutex // guards what follows, never held while anything waits
 	flight *flight    // nil if none
-	pause  pause      // what keeps the next flight from starting
-	keep   kept       // a refusal that is not answered by a renewal at present
+	pause  *pause     // what keeps the next flight from starting; nil if nothing does
+	keep   *kept      // a refusal that is not answered by a renewal at present; nil if none
 }
 
 var _ oauth2.TokenSource = (*TokenSource)(nil)
@@ -180,19 +180,20 @@ func (s *TokenSource) join(why reason) (sn *snapshot, f *flight, started bool, e
 	if sn != nil && !sn.serves(why, now) {
 		sn = nil
 	}
-	renew := sn != nil && !sn.fresh(now) && !now.Before(s.pause.next)
-	save := sn != nil && sn.unsaved.Load() && !now.Before(s.pause.save)
+	p := s.paused()
+	renew := sn != nil && !sn.fresh(now) && !now.Before(p.next)
+	save := sn != nil && sn.unsaved.Load() && !now.Before(p.save)
 	switch {
 	case sn != nil && !renew && !save:
 		return sn, nil, false, nil
 	case s.flight != nil:
 		return sn, s.flight, false, nil
-	case sn == nil && s.pause.err != nil && now.Before(s.pause.look):
-		return nil, nil, false, s.pause.err
-	case sn == nil && s.keep.err != nil && s.keep.why == why && now.Before(s.keep.look):
+	case sn == nil && p.err != nil && now.Before(p.look):
+		return nil, nil, false, p.err
+	case sn == nil && s.keep != nil && s.keep.why == why && now.Before(s.keep.look):
 		return nil, nil, false, s.keep.err
 	}
-	s.flight = &flight{why: why, started: now, ready: make(chan struct{})}
+	s.flight = &flight{why: why, started: now, ready: make(chan struct{}), landed: make(chan struct{})}
 	s.cfg.setBusy(s, true)
 	go s.run(s.flight)
 	return sn, s.flight, true, nil
@@ -201,7 +202,8 @@ func (s *TokenSource) join(why reason) (sn *snapshot, f *flight, started bool, e
 // wait returns when the flight has something to go on with, or ctx ends.
 func (s *TokenSource) wait(ctx context.Context, f *flight) error {
 	// Longer than a flight can take as long as its Store keeps its contract.
-	stuck := time.NewTimer(3*s.cfg.refreshTimeout() + 2*saveTimeout)
+	limit := f.started.Add(3*s.cfg.refreshTimeout() + 2*saveTimeout)
+	stuck := time.NewTimer(time.Until(limit))
 	defer stuck.Stop()
 	select {
 	case <-f.ready:
@@ -209,6 +211,11 @@ func (s *TokenSource) wait(ctx context.Context, f *flight) error {
 	case <-ctx.Done():
 		return fmt.Errorf("b24oauth: grant %q: gave up waiting for a token: %w", s.key, ctx.Err())
 	case <-stuck.C:
+		select {
+		case <-f.ready: // both at once
+			return nil
+		default:
+		}
 		return unavailable("the Store (%T) does not return from Load or Update", s.cfg.store()).withKey(s.key)
 	}
 }

@@ -1,0 +1,294 @@
+package b24oauth_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/b24go/b24oauth"
+)
+
+// authServer is an authorization server as a function: what a Config's
+// HTTPClient has for a network.
+type authServer func(*http.Request) (*http.Response, error)
+
+func (f authServer) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// answers is an authServer that always says the same.
+func answers(status int, body string, header ...string) authServer {
+	return func(req *http.Request) (*http.Response, error) {
+		h := make(http.Header)
+		for i := 0; i < len(header); i += 2 {
+			h.Set(header[i], header[i+1])
+		}
+		return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1, Request: req}, nil
+	}
+}
+
+// counted returns the server and the number of requests it got.
+func counted(srv authServer) (authServer, *atomic.Int64) {
+	n := new(atomic.Int64)
+	return func(req *http.Request) (*http.Response, error) {
+		n.Add(1)
+		return srv(req)
+	}, n
+}
+
+// endpointConfig is an application whose token requests go to srv.
+func endpointConfig(srv http.RoundTripper, change ...func(*b24oauth.Config)) *b24oauth.Config {
+	c := &b24oauth.Config{
+		ClientID:     "app.1",
+		ClientSecret: "the-client-secret",
+		HTTPClient:   &http.Client{Transport: srv},
+	}
+	for _, f := range change {
+		f(c)
+	}
+	return c
+}
+
+// spent is a grant whose access token has run out.
+func spent() *b24oauth.Grant {
+	return &b24oauth.Grant{
+		ClientID:         "app.1",
+		MemberID:         "member",
+		ClientEndpoint:   "https://portal.bitrix24.com/rest/",
+		ServerEndpoint:   "https://oauth.bitrix.info/rest/",
+		AccessToken:      "spent-access-token",
+		RefreshToken:     "the-refresh-token",
+		ApplicationToken: "the-application-token",
+		Issued:           time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC),
+		Expiry:           time.Date(1999, 1, 1, 1, 0, 0, 0, time.UTC),
+		Scope:            "crm,task",
+		Status:           "L",
+		UserID:           7,
+		FormerHosts:      []string{"first.bitrix24.com"},
+	}
+}
+
+// renewed stores the grant, renews it and returns what is stored afterwards.
+func renewed(t *testing.T, c *b24oauth.Config, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+	t.Helper()
+	if err := c.Save(t.Context(), key, g); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.TokenSource(key).Token()
+	stored, loadErr := c.TokenSource(key).Grant(t.Context())
+	if loadErr != nil {
+		t.Fatal(loadErr)
+	}
+	return stored, err
+}
+
+func fixture(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestTokenRequestIsWhatTheProtocolSays(t *testing.T) {
+	refresh := url.Values{"grant_type": {"refresh_token"}, "client_id": {"app.1"}, "client_secret": {"the-client-secret"}, "refresh_token": {"the-refresh-token"}}
+	exchange := url.Values{"grant_type": {"authorization_code"}, "client_id": {"app.1"}, "client_secret": {"the-client-secret"}, "code": {"the-code"}}
+	with := func(v url.Values, name, value string) url.Values {
+		w := url.Values{name: {value}}
+		for k := range v {
+			w[k] = v[k]
+		}
+		return w
+	}
+	get := func(*b24oauth.Config) {}
+	post := func(c *b24oauth.Config) { c.TokenMethod = http.MethodPost }
+	scopes := func(c *b24oauth.Config) { c.Scopes = []string{"crm", "task"} }
+	legacy := func(c *b24oauth.Config) {
+		c.TokenURL = b24oauth.PortalTokenURL("portal.bitrix24.com")
+		c.Scopes = []string{"crm"}
+	}
+	type request struct {
+		Method, URL, ContentType string
+		Query, Form              url.Values
+	}
+	const global, form = "https://oauth.bitrix.info/oauth/token/", "application/x-www-form-urlencoded"
+	tests := []struct {
+		name     string
+		change   func(*b24oauth.Config)
+		exchange bool
+		want     request
+	}{
+		{"refresh", get, false, request{"GET", global, "", refresh, nil}},
+		{"refresh by POST", post, false, request{"POST", global, form, nil, refresh}},
+		{"refresh with scopes", scopes, false, request{"GET", global, "", with(refresh, "scope", "crm,task"), nil}},
+		{"refresh at the portal, the legacy form", legacy, false, request{"GET", "https://portal.bitrix24.com/oauth/token/", "", with(refresh, "scope", "crm"), nil}},
+		{"refresh at a TokenURL that has a query", func(c *b24oauth.Config) { c.TokenURL = "https://proxy.example/token?tenant=1" }, false,
+			request{"GET", "https://proxy.example/token", "", with(refresh, "tenant", "1"), nil}},
+		{"exchange", get, true, request{"GET", global, "", exchange, nil}},
+		{"exchange by POST", post, true, request{"POST", global, form, nil, exchange}},
+		{"exchange with scopes", scopes, true, request{"GET", global, "", exchange, nil}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var got request
+			body := fixture(t, "token-exchange.json")
+			c := endpointConfig(authServer(func(req *http.Request) (*http.Response, error) {
+				at := *req.URL
+				at.RawQuery = ""
+				got = request{Method: req.Method, URL: at.String(), ContentType: req.Header.Get("Content-Type")}
+				if req.URL.RawQuery != "" {
+					got.Query = req.URL.Query()
+				}
+				data, err := io.ReadAll(req.Body)
+				if err != nil {
+					return nil, err
+				}
+				if len(data) > 0 {
+					got.Form, err = url.ParseQuery(string(data))
+				}
+				if err != nil {
+					return nil, err
+				}
+				return answers(200, body)(req)
+			}), test.change)
+			var err error
+			if test.exchange {
+				_, err = c.Exchange(t.Context(), "the-code", "")
+			} else {
+				_, err = renewed(t, c, spent())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("token request (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestClientSecretGoesToKnownServersOnly(t *testing.T) {
+	const global, cis = "oauth.bitrix.info", "oauth.bitrix24.tech"
+	tests := []struct{ server, asked string }{ // asked: the host; "" if none is
+		{"", global},
+		{"https://oauth.bitrix.info/rest/", global},
+		{"https://oauth.bitrix24.tech/rest/", cis},
+		{"https://oauth.bitrix24.tech/anything/else", cis},
+		{"HTTPS://OAUTH.Bitrix24.TECH/rest/", cis},
+		{"oauth.bitrix24.tech", cis},
+		{"OAUTH.BITRIX.INFO", global},
+
+		{"http://oauth.bitrix.info/rest/", ""},
+		{"ftp://oauth.bitrix.info/rest/", ""},
+		{"//oauth.bitrix.info/rest/", ""},
+		{"https://evil.example/rest/", ""},
+		{"https://oauth.bitrix.info.evil.example/rest/", ""},
+		{"https://evil-oauth.bitrix.info/rest/", ""},
+		{"https://x.oauth.bitrix.info/rest/", ""},
+		{"https://bitrix.info/rest/", ""},
+		{"https://oauth.bitrix.info@evil.example/rest/", ""},
+		{"https://a:b@oauth.bitrix.info/rest/", ""},
+		{"https://oauth.bitrix.info:8443/rest/", ""},
+		{"https://oauth.bitrix.info./rest/", ""},
+		{"https://oauth.bitrix.info%2eevil.example/rest/", ""},
+		{"https://oauth.bitrix.info\\.evil.example/rest/", ""},
+		{"https:///oauth.bitrix.info/rest/", ""},
+		{"https:oauth.bitrix.info/rest/", ""},
+		{"https://[oauth.bitrix.info/rest/", ""},
+		{"oauth.bitrix.info:8443", ""},
+		{"oauth.bitrix.info.", ""},
+		{"a@oauth.bitrix.info", ""},
+		{"oauth.bitrix.info/rest", ""},
+		{"127.0.0.1", ""},
+		{" ", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.server, func(t *testing.T) {
+			var asked string
+			body := fixture(t, "token-exchange.json")
+			c := endpointConfig(authServer(func(req *http.Request) (*http.Response, error) {
+				asked = req.URL.Host
+				if want := "https://" + asked + "/oauth/token/"; !strings.HasPrefix(req.URL.String(), want+"?") {
+					t.Errorf("request to %s, want %s", req.URL.Redacted(), want)
+				}
+				return answers(200, body)(req)
+			}))
+			check := func(what string, err error) {
+				t.Helper()
+				if asked != test.asked {
+					t.Errorf("%s: asked %q, want %q", what, asked, test.asked)
+				}
+				if (err != nil) != (test.asked == "") || err != nil && (!errors.Is(err, b24oauth.ErrClientRejected) || !strings.Contains(err.Error(), "Config.TokenURL")) {
+					t.Errorf("%s: error %v; want one that names Config.TokenURL if the server is unknown, else none", what, err)
+				}
+				asked = ""
+			}
+
+			_, err := c.Exchange(t.Context(), "the-code", test.server)
+			check("Exchange", err)
+
+			g := spent()
+			g.ServerEndpoint = test.server
+			if err := c.Save(t.Context(), key, g); (err != nil) != (test.asked == "") {
+				t.Errorf("Save: %v", err)
+			}
+
+			store := new(b24oauth.MemoryStore) // which has it from elsewhere
+			storeDirectly(t, store, key, g)
+			c = endpointConfig(c.HTTPClient.Transport, func(c *b24oauth.Config) { c.Store = store })
+			_, err = c.TokenSource(key).Token()
+			check("refresh", err)
+
+			c = endpointConfig(c.HTTPClient.Transport, func(c *b24oauth.Config) { c.TokenURL = b24oauth.TokenURLCIS })
+			if _, err = c.Exchange(t.Context(), "the-code", test.server); err != nil || asked != cis {
+				t.Errorf("with Config.TokenURL: asked %q, want the configured server (error %v)", asked, err)
+			}
+		})
+	}
+}
+
+// storeDirectly stores a grant as another process would.
+func storeDirectly(t *testing.T, store b24oauth.Store, key string, g *b24oauth.Grant) {
+	t.Helper()
+	err := store.Update(t.Context(), key, func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) { return g, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTokenURLIsHTTPSExceptOnLoopback(t *testing.T) {
+	for tokenURL, ok := range map[string]bool{
+		"https://oauth.own.example/oauth/token/": true,
+		"http://127.0.0.1:8080/oauth/token/":     true,
+		"http://[::1]/oauth/token/":              true,
+		"http://localhost/oauth/token/":          true,
+		"http://oauth.localhost/oauth/token/":    true,
+		"http://oauth.own.example/oauth/token/":  false,
+		"http://127.0.0.1.evil.example/":         false,
+		"http://localhost.evil.example/":         false,
+		"http://10.0.0.1/oauth/token/":           false,
+		"https://a:b@oauth.own.example/":         false,
+		"https:///oauth/token/":                  false,
+		"oauth.own.example":                      false,
+		"ftp://127.0.0.1/":                       false,
+		"https://[/":                             false,
+	} {
+		srv, n := counted(answers(200, fixture(t, "token-exchange.json")))
+		c := endpointConfig(srv, func(c *b24oauth.Config) { c.TokenURL = tokenURL })
+		_, err := c.Exchange(t.Context(), "the-code", "")
+		if ok != (err == nil) || ok != (n.Load() == 1) {
+			t.Errorf("Config.TokenURL %q: %d requests, error %v; want it accepted: %v", tokenURL, n.Load(), err, ok)
+		}
+		if !ok && (!errors.Is(err, b24oauth.ErrClientRejected) || !strings.Contains(err.Error(), "Config.TokenURL")) {
+			t.Errorf("Config.TokenURL %q: error %v does not tell what to correct", tokenURL, err)
+		}
+	}
+}

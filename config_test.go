@@ -1,0 +1,272 @@
+package b24oauth_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/b24go/b24oauth"
+)
+
+func TestCredentialsComeFromTheEnvironment(t *testing.T) {
+	tests := []struct{ id, secret, missing string }{
+		{"app.1", "s", ""},
+		{"", "s", "set BITRIX24_CLIENT_ID to"},
+		{"app.1", "", "set BITRIX24_CLIENT_SECRET to"},
+		{"", "", "set BITRIX24_CLIENT_ID and BITRIX24_CLIENT_SECRET to"},
+	}
+	for _, test := range tests {
+		t.Setenv("BITRIX24_CLIENT_ID", test.id)
+		t.Setenv("BITRIX24_CLIENT_SECRET", test.secret)
+		c, err := b24oauth.ConfigFromEnv()
+		if test.missing == "" {
+			if err != nil || c.ClientID != test.id || c.ClientSecret != test.secret {
+				t.Errorf("%v, error %v", c, err)
+			}
+			continue
+		}
+		if c != nil || !errors.Is(err, b24oauth.ErrClientRejected) || !strings.Contains(err.Error(), test.missing) {
+			t.Errorf("error %v; want one that says %q", err, test.missing)
+		}
+	}
+}
+
+func TestMistakeInTheConfigIsFoundBeforeAnyRequest(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*b24oauth.Config)
+		text   string
+	}{
+		{"no client id", func(c *b24oauth.Config) { c.ClientID = "" }, "Config.ClientID is empty"},
+		{"no client secret", func(c *b24oauth.Config) { c.ClientSecret = "" }, "Config.ClientSecret is empty"},
+		{"an unknown method", func(c *b24oauth.Config) { c.TokenMethod = "PUT" }, `Config.TokenMethod is "PUT"`},
+		{"a method in lower case", func(c *b24oauth.Config) { c.TokenMethod = "post" }, `must be GET, POST or empty`},
+		{"a negative early expiry", func(c *b24oauth.Config) { c.EarlyExpiry = -1 }, "must not be negative"},
+		{"a negative timeout", func(c *b24oauth.Config) { c.RefreshTimeout = -1 }, "must not be negative"},
+		{"a token URL over http", func(c *b24oauth.Config) { c.TokenURL = "http://oauth.bitrix.info/oauth/token/" }, "Config.TokenURL must be an https URL"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			srv, n := counted(answers(200, fixture(t, "token-exchange.json")))
+			store := new(b24oauth.MemoryStore)
+			c := endpointConfig(srv, test.change, func(c *b24oauth.Config) { c.Store = store })
+			errs := map[string]error{"Save": c.Save(t.Context(), key, spent())}
+			if _, err := store.Load(t.Context(), key); !errors.Is(err, b24oauth.ErrNoGrant) {
+				t.Error("Save stored the grant all the same")
+			}
+			storeDirectly(t, store, key, spent())
+			_, errs["Exchange"] = c.Exchange(t.Context(), "the-code", "")
+			_, errs["Token"] = c.TokenSource(key).Token()
+			_, errs["Grant"] = c.TokenSource(key).Grant(t.Context())
+			_, errs["Client"] = c.Client(key).Get("https://portal.bitrix24.com/rest/profile")
+			for what, err := range errs {
+				var te *b24oauth.TokenError
+				if !errors.As(err, &te) || !te.Permanent() || !errors.Is(err, b24oauth.ErrClientRejected) || !strings.Contains(err.Error(), test.text) {
+					t.Errorf("%s: error %v; want a permanent one that says %q", what, err, test.text)
+				}
+			}
+			if n.Load() != 0 {
+				t.Errorf("%d requests", n.Load())
+			}
+		})
+	}
+}
+
+func TestSaveRefusesWhatWouldLoseAGrant(t *testing.T) {
+	with := func(change func(*b24oauth.Grant)) *b24oauth.Grant {
+		g := spent()
+		g.AccessToken, g.RefreshToken = "saved-access", "saved-refresh"
+		change(g)
+		return g
+	}
+	tests := []struct {
+		name, key string
+		grant     *b24oauth.Grant
+		text      string
+	}{
+		{"no grant", key, nil, "without tokens"},
+		{"no tokens", key, &b24oauth.Grant{MemberID: "member"}, "without tokens"},
+		{"no key", "", with(func(*b24oauth.Grant) {}), "key is empty"},
+		{"another application's", key, with(func(g *b24oauth.Grant) { g.ClientID = "app.2" }), `belongs to the application "app.2" and Config.ClientID is "app.1"`},
+		{"no refresh token over one", key, with(func(g *b24oauth.Grant) { g.RefreshToken = "" }), "has no refresh token"},
+		{"no portal", key, with(func(g *b24oauth.Grant) { g.ClientEndpoint = "" }), "names no portal"},
+		{"a portal without https", key, with(func(g *b24oauth.Grant) { g.ClientEndpoint = "http://portal.bitrix24.com/rest/" }), "not https"},
+		{"a portal that is a host", key, with(func(g *b24oauth.Grant) { g.ClientEndpoint = "portal.bitrix24.com" }), "names no portal"},
+		{"a portal without a path", key, with(func(g *b24oauth.Grant) { g.ClientEndpoint = "https://portal.bitrix24.com/" }), "no path"},
+		{"a portal with user info", key, with(func(g *b24oauth.Grant) { g.ClientEndpoint = "https://a@portal.bitrix24.com/rest/" }), "user info"},
+		{"a bad portal and no access token", key, with(func(g *b24oauth.Grant) { g.AccessToken, g.ClientEndpoint = "", "x" }), "names no portal"},
+		{"an unknown server", key, with(func(g *b24oauth.Grant) { g.ServerEndpoint = "https://evil.example/rest/" }), `"evil.example" is none of Bitrix24's`},
+		{"an unknown server with a long name", key, with(func(g *b24oauth.Grant) { g.ServerEndpoint = "https://" + strings.Repeat("x", 9999) + "/rest/" }), "xxx…"},
+		{"a grant that was exchanged already", key, spent(), "older than the one in use"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := endpointConfig(answers(200, `{"access_token":"new-access","refresh_token":"new-refresh"}`))
+			before, err := renewed(t, c, spent())
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = c.Save(t.Context(), test.key, test.grant)
+			var te *b24oauth.TokenError
+			if !errors.As(err, &te) || !errors.Is(err, b24oauth.ErrClientRejected) || !strings.Contains(err.Error(), test.text) || len(err.Error()) > 600 {
+				t.Errorf("error %v; want one that says %q", err, test.text)
+			}
+			after, err := c.TokenSource(key).Grant(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before, after); diff != "" {
+				t.Errorf("the stored grant was touched (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSaveRefusesToReplaceAnotherApplicationsGrant(t *testing.T) {
+	store := new(b24oauth.MemoryStore)
+	foreign := spent()
+	foreign.ClientID = "app.2"
+	storeDirectly(t, store, key, foreign)
+	c := endpointConfig(nil, func(c *b24oauth.Config) { c.Store = store })
+	if err := c.Save(t.Context(), key, spent()); !errors.Is(err, b24oauth.ErrClientRejected) || !strings.Contains(err.Error(), "app.2") {
+		t.Errorf("error %v", err)
+	}
+	got, err := store.Load(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(foreign, got); diff != "" {
+		t.Errorf("the stored grant was touched (-before +after):\n%s", diff)
+	}
+}
+
+func TestSaveKeepsWhatTheSamePortalsGrantKnew(t *testing.T) {
+	bare := &b24oauth.Grant{
+		MemberID: "member", ClientEndpoint: "HTTPS://New.Bitrix24.com/rest", AccessToken: "new-access", RefreshToken: "new-refresh",
+		Issued: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Expiry: time.Date(2026, 1, 1, 1, 0, 0, 0, time.UTC),
+	}
+	same := spent()
+	same.AccessToken, same.RefreshToken, same.Issued, same.Expiry = bare.AccessToken, bare.RefreshToken, bare.Issued, bare.Expiry
+	same.ClientEndpoint, same.FormerHosts = "https://new.bitrix24.com/rest/", []string{"first.bitrix24.com", "portal.bitrix24.com"}
+	newer := *same
+	newer.ApplicationToken = "new-application-token"
+	other := *bare
+	other.ClientID, other.MemberID, other.ClientEndpoint = "app.1", "another", "https://new.bitrix24.com/rest/"
+
+	tests := []struct {
+		name   string
+		change func(*b24oauth.Grant)
+		want   *b24oauth.Grant
+	}{
+		{"the same portal", func(*b24oauth.Grant) {}, same},
+		{"the same portal with a new application token", func(g *b24oauth.Grant) { g.ApplicationToken = "new-application-token" }, &newer},
+		{"another portal", func(g *b24oauth.Grant) { g.MemberID = "another" }, &other},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := endpointConfig(nil)
+			if err := c.Save(t.Context(), key, spent()); err != nil {
+				t.Fatal(err)
+			}
+			g := *bare
+			test.change(&g)
+			given := g
+			if err := c.Save(t.Context(), key, &g); err != nil {
+				t.Fatal(err)
+			}
+			got, err := c.TokenSource(key).Grant(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("stored grant (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(given, g); diff != "" {
+				t.Errorf("Save changed the caller's grant (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSourceIsSharedUntilItHasBeenIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := endpointConfig(nil)
+		first := c.TokenSource(key)
+		<-time.After(time.Hour)
+		if c.TokenSource("another"); c.TokenSource(key) != first {
+			t.Error("a source in use was replaced")
+		}
+		<-time.After(3 * time.Hour)
+		if c.TokenSource("a third"); c.TokenSource(key) == first {
+			t.Error("a source that was idle for three hours is still kept")
+		}
+	})
+}
+
+func TestFlushWithNothingToSaveIsDone(t *testing.T) {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	c := endpointConfig(answers(200, `{"access_token":"new-access","refresh_token":"new-refresh"}`))
+	for _, ctx := range []context.Context{context.Background(), ended} {
+		if err := c.Flush(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := renewed(t, c, spent()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Flush(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if err := c.Flush(ended); err != nil {
+		t.Error("a saved pair is reported as unsaved:", err)
+	}
+}
+
+func TestFlushWaitsForARenewalInFlightAsLongAsItsContextLets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := endpointConfig(authServer(func(req *http.Request) (*http.Response, error) {
+			<-time.After(5 * time.Second)
+			return answers(200, `{"access_token":"new-access","refresh_token":"new-refresh"}`)(req)
+		}))
+		if err := c.Save(t.Context(), key, spent()); err != nil {
+			t.Fatal(err)
+		}
+		go c.TokenSource(key).Token()
+		synctest.Wait()
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := c.Flush(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `grant "portal"`) {
+			t.Errorf("error %v; want one that names the grant", err)
+		}
+		start := time.Now()
+		if err := c.Flush(t.Context()); err != nil || time.Since(start) != 4*time.Second {
+			t.Errorf("Flush returned %v after %v, want it to wait the 4s that are left", err, time.Since(start))
+		}
+		if g, err := c.TokenSource(key).Grant(t.Context()); err != nil || g.RefreshToken != "new-refresh" {
+			t.Errorf("stored %v, error %v", g, err)
+		}
+	})
+}
+
+func TestClientWithTheZeroStoreCarriesTheToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(t)
+		resp, err := p.client.Get(p.Endpoint() + "profile")
+		if got := status(t, resp, err); got != 200 {
+			t.Errorf("status %d", got)
+		}
+		transport, ok := p.config.Client(key).Transport.(*b24oauth.Transport)
+		if !ok || transport.Source != p.source || transport.Base != nil {
+			t.Errorf("Config.Client has %v, want a Transport of the shared source over http.DefaultTransport", transport)
+		}
+	})
+}

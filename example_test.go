@@ -1,0 +1,168 @@
+package b24oauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/b24test"
+)
+
+// A plain http.Client that never meets an expired token. In a program the
+// Config comes from ConfigFromEnv with a Store that outlives it, such as
+// filestore's, and the grant from an installation.
+func Example() {
+	srv := b24test.NewServer() // stands for Bitrix24
+	defer srv.Close()
+	ctx := context.Background()
+
+	config := srv.Config()
+	defer config.Flush(ctx)
+	if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+		log.Fatal(err)
+	}
+	client := config.Client("acme")
+
+	srv.ExpireAccessTokens() // as happens every hour
+	resp, err := client.PostForm(srv.Endpoint()+"crm.deal.list", url.Values{"filter[STAGE_ID]": {"NEW"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+	fmt.Println("refreshes:", srv.Refreshes())
+	// Output:
+	// 200 OK
+	// refreshes: 1
+}
+
+// Transport goes into a client that exists already, under whatever else its
+// transports do.
+func ExampleTransport() {
+	srv := b24test.NewServer()
+	defer srv.Close()
+	ctx := context.Background()
+	config := srv.Config()
+	defer config.Flush(ctx)
+	if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+		log.Fatal(err)
+	}
+
+	client := http.Client{Transport: new(http.Transport)}
+	client.Transport = &b24oauth.Transport{
+		Source: config.TokenSource("acme"),
+		Base:   client.Transport,
+	}
+	defer client.CloseIdleConnections()
+
+	resp, err := client.Post(srv.Endpoint()+"crm.deal.get", "application/json", strings.NewReader(`{"id":1}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Result struct{ Params map[string]any }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(resp.Status, answer.Result.Params["id"])
+	// Output: 200 OK 1
+}
+
+// The callback of the code flow: the code that the browser brings becomes a
+// grant, and the grant is stored.
+func ExampleConfig_Exchange() {
+	srv := b24test.NewServer()
+	defer srv.Close()
+	config := srv.Config()
+
+	callback := func(w http.ResponseWriter, r *http.Request) {
+		// The state has been compared with the one in the user's session.
+		grant, err := config.Exchange(r.Context(), r.FormValue("code"), r.FormValue("server_domain"))
+		if err != nil {
+			http.Error(w, "Bitrix24 did not confirm the authorization", http.StatusBadGateway)
+			return
+		}
+		if err := config.Save(r.Context(), grant.MemberID, grant); err != nil {
+			http.Error(w, "the authorization could not be stored", http.StatusInternalServerError)
+			return
+		}
+		fmt.Println("stored the grant of", grant.Scope)
+	}
+
+	// What the browser does:
+	fmt.Println(strings.HasPrefix(config.AuthCodeURL("acme.bitrix24.com", "unguessable"), "https://acme.bitrix24.com/oauth/authorize/?client_id="))
+	req, err := http.NewRequest("GET", "https://app.example/callback?state=unguessable&code="+srv.Code(), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	callback(nil, req)
+	// Output:
+	// true
+	// stored the grant of crm,entity,im,task
+}
+
+// A new installation replaces a grant that is dead, and whoever had given up
+// on the old one goes on.
+func ExampleConfig_Save() {
+	srv := b24test.NewServer()
+	defer srv.Close()
+	ctx := context.Background()
+	config := srv.Config()
+	if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+		log.Fatal(err)
+	}
+	source := config.TokenSource("acme")
+
+	srv.KillGrants()
+	srv.ExpireAccessTokens()
+	if resp, err := config.Client("acme").Get(srv.Endpoint() + "profile"); err == nil {
+		resp.Body.Close()
+	} else {
+		fmt.Println("dead:", errors.Is(err, b24oauth.ErrReauthorize))
+	}
+
+	if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+		log.Fatal(err)
+	}
+	_, err := source.Token()
+	fmt.Println("revived:", err == nil)
+	// Output:
+	// dead: true
+	// revived: true
+}
+
+// A request that got no token ends in a TokenError: its kind says who has to
+// act, its text what to do.
+func ExampleTokenError() {
+	srv := b24test.NewServer()
+	defer srv.Close()
+	ctx := context.Background()
+	config := srv.Config()
+	if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+		log.Fatal(err)
+	}
+	srv.ExpireAccessTokens()
+	srv.ExpireRefreshTokens() // nobody called for a month
+
+	_, err := config.Client("acme").Get(srv.Endpoint() + "profile")
+	var tokenErr *b24oauth.TokenError
+	switch {
+	case !errors.As(err, &tokenErr):
+		fmt.Println("the portal could not be reached:", err)
+	case errors.Is(err, b24oauth.ErrReauthorize):
+		fmt.Println("ask the customer to install again:", tokenErr.Key, tokenErr.Code)
+	case tokenErr.Permanent():
+		fmt.Println("tell the operator:", tokenErr)
+	default:
+		fmt.Println("try again later:", tokenErr)
+	}
+	// Output: ask the customer to install again: acme expired_token
+}

@@ -1,0 +1,116 @@
+package b24oauth
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func FuzzTokenAnswer(f *testing.F) {
+	fixtures, err := filepath.Glob("testdata/token-*.json")
+	if err != nil || len(fixtures) == 0 {
+		f.Fatal("no fixtures", err)
+	}
+	for _, name := range fixtures {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(200, "", data)
+	}
+	f.Add(400, "120", []byte(`{"error":"invalid_grant","error_description":"the-refresh-token"}`))
+	f.Add(200, "Fri, 31 Dec 1999 23:59:59 GMT", []byte(`{"access_token":"a","expires_in":1e-10}`))
+	f.Add(200, "-1", []byte(`{"access_token":"a","expires_in":"NaN","expires":"9223372036854775807"}`))
+	f.Add(200, "", []byte(`{"access_token":"a","client_endpoint":"https://[::1]:443/rest","server_endpoint":"https://oauth.bitrix.info."}`))
+	f.Add(302, "", []byte(`<html>`))
+	f.Fuzz(func(t *testing.T, status int, retryAfter string, body []byte) {
+		asked := time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)
+		resp := &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}, Body: io.NopCloser(strings.NewReader(string(body)))}
+		g, terr := readAnswer(resp, nil, asked)
+		if (g == nil) == (terr == nil) {
+			t.Fatalf("grant %v, error %v", g, terr)
+		}
+		if terr != nil {
+			checkFailure(t, terr)
+			return
+		}
+		if life := g.Expiry.Sub(asked); life <= 0 || life > maxLifetime {
+			t.Errorf("lifetime %v", life)
+		}
+		if g.AccessToken == "" {
+			t.Error("no access token")
+		}
+		c := &Config{ClientID: "app.1"}
+		old := &Grant{
+			ClientID: "app.1", MemberID: "member", ClientEndpoint: "https://portal.bitrix24.com/rest/", ServerEndpoint: TokenURLGlobal,
+			AccessToken: "a", RefreshToken: "r", ApplicationToken: "t", Scope: "crm", Status: "F", UserID: 1,
+		}
+		m := c.merge(old, g)
+		if m.RefreshToken == "" || m.MemberID == "" || m.Scope == "" || m.Status == "" || m.UserID == 0 || m.ApplicationToken != "t" || m.ClientID != "app.1" {
+			t.Errorf("the answer erased something: %#v", m)
+		}
+		if u, err := parseEndpoint(m.ClientEndpoint); err != nil || u.String() != m.ClientEndpoint {
+			t.Errorf("portal %q: %v", m.ClientEndpoint, err)
+		}
+		if u, err := c.tokenURL(m.ServerEndpoint); err != nil || u.String() != TokenURLGlobal && u.String() != TokenURLCIS {
+			t.Errorf("server %q: %v", m.ServerEndpoint, err)
+		}
+		data, err := m.MarshalBinary()
+		if err == nil {
+			err = new(Grant).UnmarshalBinary(data)
+		}
+		if err != nil {
+			t.Errorf("the grant cannot be stored: %v", err)
+		}
+	})
+}
+
+func checkFailure(t *testing.T, e *TokenError) {
+	t.Helper()
+	e.redact(url.Values{"refresh_token": {"the-refresh-token"}})
+	if e.retryAfter < 0 || e.retryAfter > maxAskedWait {
+		t.Errorf("pause of %v", e.retryAfter)
+	}
+	for _, r := range e.Code {
+		if r <= ' ' || r > '~' || strings.ContainsRune("\"'<>&=", r) {
+			t.Errorf("code %q", e.Code)
+		}
+	}
+	text := e.Error()
+	if len(text) > 4000 || strings.ContainsAny(text, "\x00\r\n\x1b") || strings.Contains(text, "the-refresh-token") || strings.Contains(text, "%!") && !strings.Contains(e.Description, "%!") {
+		t.Errorf("text %q", text)
+	}
+	if e.kind == nil || e.Permanent() && e.Code == "" {
+		t.Errorf("permanent without a code: %v", e)
+	}
+}
+
+// In a synctest bubble there is no monotonic clock, so this runs outside.
+func TestExpiryIsByTheWallClock(t *testing.T) {
+	g := (&answer{AccessToken: "a"}).grant(time.Now())
+	for _, at := range []time.Time{g.Issued, g.Expiry} {
+		if at != at.Round(0) {
+			t.Errorf("%v is by the monotonic clock too, which stops while a machine sleeps", at)
+		}
+	}
+}
+
+func TestErrorOfTheUsersTransportLosesOnlyItsURL(t *testing.T) {
+	inner := errors.New("reason")
+	for _, err := range []error{
+		inner,
+		&url.Error{Op: "Get", URL: "https://x/?s=secret", Err: inner},
+		&url.Error{Op: "Get", URL: "https://x/?s=secret", Err: &url.Error{Op: "Get", URL: "https://x/?s=secret", Err: inner}},
+		errors.Join(errors.New("first"), &url.Error{Op: "Get", URL: "https://x/?s=secret", Err: inner}),
+	} {
+		if got := withoutURL(err); got != inner {
+			t.Errorf("withoutURL(%v) = %v", err, got)
+		}
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package b24oauth_test
+
+const raceEnabled = false

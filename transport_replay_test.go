@@ -1,0 +1,595 @@
+package b24oauth_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/oauth2"
+
+	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/b24test"
+)
+
+func TestGuarantee5ReplayedOnceExactly(t *testing.T) {
+	t.Run("after the answers that the protocol names", refusalsByCode)
+	t.Run("never twice", neverTwice)
+	t.Run("the answer reaches the caller whole", answersWhole)
+	t.Run("a body that cannot be had again", bodyGone)
+	t.Run("a body that nobody has read", bodyUnread)
+	t.Run("a renewal that fails", renewalFails)
+	t.Run("over one connection", oneConnection)
+	t.Run("a vague refusal", vagueRefusals)
+	t.Run("a refusal of HEAD has no body", refusedHead)
+}
+
+// outcome is what a call came to.
+type outcome struct{ Status, Calls, Refreshes int }
+
+func (p *program) outcome(status int) outcome {
+	return outcome{status, len(p.Requests()), p.Refreshes()}
+}
+
+func (p *program) check(t *testing.T, what string, want outcome, status int) {
+	t.Helper()
+	if diff := cmp.Diff(want, p.outcome(status)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func refusalsByCode(t *testing.T) {
+	data, err := os.ReadFile("testdata/rest-errors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fixtures []struct {
+		Status     int
+		Renew      any
+		Type, Body string
+	}
+	if err := json.Unmarshal(data, &fixtures); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range fixtures {
+		p := newProgram(t)
+		p.accept(t)
+		p.RefuseNext(1, b24test.Answer{Status: f.Status, Header: http.Header{"Content-Type": {f.Type}}, Body: f.Body})
+		resp, err := p.client.Do(post(t, p.Endpoint()+"crm.deal.add", formType, "a=1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := text(t, resp)
+		want := outcome{200, 2, 1}
+		if f.Renew == false {
+			want = outcome{f.Status, 1, 0}
+			if got != f.Body || resp.ContentLength != int64(len(f.Body)) || resp.Header.Get("Content-Type") != f.Type {
+				t.Errorf("%s: the caller got %q of %d bytes as %s", f.Body, got, resp.ContentLength, resp.Header.Get("Content-Type"))
+			}
+		}
+		p.check(t, f.Body, want, resp.StatusCode)
+	}
+	for _, code := range []int{200, 302, 400, 403, 404, 429, 499, 500, 503} {
+		p := newProgram(t)
+		p.RefuseNext(1, b24test.Answer{Status: code, Body: expiredBody})
+		resp, err := p.client.Transport.RoundTrip(get(t, p.Endpoint()+"m"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := outcome{code, 1, 0}
+		if code >= 400 && code <= 499 {
+			want = outcome{200, 2, 1}
+		} else if got := text(t, resp); got != expiredBody {
+			t.Errorf("status %d: body %q", code, got)
+		}
+		p.check(t, http.StatusText(code), want, resp.StatusCode)
+		resp.Body.Close()
+	}
+}
+
+func neverTwice(t *testing.T) {
+	for _, body := range []string{expiredBody, v3Denied, `{"error":"invalid_token"}`} {
+		p := newProgram(t)
+		p.accept(t)
+		p.RefuseNext(3, b24test.Answer{Status: 401, Body: body})
+		resp, err := p.client.Do(post(t, p.Endpoint()+"m", formType, "a=1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := text(t, resp); got != body {
+			t.Errorf("the caller got %q, want the second refusal %q", got, body)
+		}
+		p.check(t, body, outcome{401, 2, 1}, resp.StatusCode)
+	}
+}
+
+func answersWhole(t *testing.T) {
+	long := `{"error":"NO_SUCH_THING","error_description":"` + strings.Repeat("x", 70<<10) + `"}`
+	longExpired := `{"error":"expired_token","error_description":"` + strings.Repeat("x", 70<<10) + `"}`
+	late := `{"error_description":"` + strings.Repeat("x", 70<<10) + `","error":"expired_token"}`
+	broken := errors.New("connection broken")
+	for _, c := range []struct {
+		name   string
+		status int
+		header http.Header
+		body   io.Reader
+		want   string // "": the request is repeated
+		err    error
+	}{
+		{name: "70 KiB", status: 400, body: strings.NewReader(long), want: long},
+		{name: "70 KiB of a refusal", status: 401, body: strings.NewReader(longExpired)},
+		{name: "a code after 64 KiB", status: 401, body: strings.NewReader(late), want: late},
+		{name: "64 KiB exactly", status: 401, body: strings.NewReader(strings.Repeat("x", 64<<10)), want: strings.Repeat("x", 64<<10)},
+		{name: "one byte more", status: 401, body: strings.NewReader(strings.Repeat("x", 64<<10+1)), want: strings.Repeat("x", 64<<10+1)},
+		{name: "gzip", status: 401, header: http.Header{"Content-Encoding": {"gzip"}}, body: strings.NewReader(zipped(t, expiredBody))},
+		{name: "gzip of 70 KiB", status: 401, header: http.Header{"Content-Encoding": {"GZIP"}}, body: strings.NewReader(zipped(t, longExpired))},
+		{name: "gzip of something else", status: 401, header: http.Header{"Content-Encoding": {"gzip"}}, body: strings.NewReader(zipped(t, "{}")), want: zipped(t, "{}")},
+		{name: "gzip that is none", status: 401, header: http.Header{"Content-Encoding": {"gzip"}}, body: strings.NewReader("{}"), want: "{}"},
+		{name: "broken off", status: 401, body: io.MultiReader(strings.NewReader(expiredBody[:20]), failing{broken}), want: expiredBody[:20], err: broken},
+		{name: "broken off after the code", status: 401, body: io.MultiReader(strings.NewReader(expiredBody), failing{broken}), want: expiredBody, err: broken},
+		{name: "HTML", status: 401, body: strings.NewReader("<html>no</html>"), want: "<html>no</html>"},
+	} {
+		p := newProgramAt(t, stubPortal)
+		calls := 0
+		tr := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+			if calls++; calls > 1 {
+				return answer(200, "{}"), nil
+			}
+			resp := answer(c.status, "")
+			resp.Header, resp.ContentLength, resp.Body = c.header, -1, io.NopCloser(c.body)
+			return resp, nil
+		}))
+		req := get(t, stubPortal+"m")
+		req.Header.Set("Accept-Encoding", "gzip")
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		switch {
+		case c.want == "":
+			if resp.StatusCode != 200 || calls != 2 {
+				t.Errorf("%s: status %d after %d calls, want it repeated", c.name, resp.StatusCode, calls)
+			}
+		case resp.StatusCode != c.status || calls != 1 || string(got) != c.want || !errors.Is(err, c.err):
+			t.Errorf("%s: status %d after %d calls, %d bytes and %v; want %d, 1, %d, %v", c.name, resp.StatusCode, calls, len(got), err, c.status, len(c.want), c.err)
+		}
+	}
+	t.Run("no body at all", func(t *testing.T) {
+		p := newProgramAt(t, stubPortal)
+		calls := 0
+		resp, err := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+			if calls++; calls > 1 {
+				return answer(200, "{}"), nil
+			}
+			return &http.Response{StatusCode: 401}, nil
+		})).RoundTrip(get(t, stubPortal+"m"))
+		if got := status(t, resp, err); got != 200 {
+			t.Errorf("status %d, want 200", got)
+		}
+	})
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+func zipped(t *testing.T, s string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := io.WriteString(z, s); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func bodyGone(t *testing.T) {
+	for _, c := range []struct{ name, kind, body string }{
+		{"form", formType, "a=1"}, {"JSON", jsonType, `{"a":1}`}, {"JSON list", jsonType, `[1]`}, {"other", "text/plain", "x"},
+	} {
+		for _, broken := range []bool{false, true} {
+			p := newProgram(t)
+			p.ExpireAccessTokens()
+			old := p.token(t)
+			l := &leaks{base: p.base()}
+			req := post(t, p.Endpoint()+"crm.deal.add", c.kind, unknown(c.body))
+			if broken {
+				req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("the file is gone") }
+			}
+			resp, err := p.over(l).RoundTrip(req)
+			if err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			if got := text(t, resp); got != expiredBody {
+				t.Errorf("%s: the caller got %q, want the 401 whole", c.name, got)
+			}
+			p.check(t, c.name, outcome{401, 1, 1}, resp.StatusCode)
+			l.check(t, 1)
+			if p.token(t) == old {
+				t.Errorf("%s: the token was not renewed for the next call", c.name)
+			}
+			resp, err = p.client.Do(post(t, p.Endpoint()+"crm.deal.add", c.kind, unknown(c.body)))
+			if got := status(t, resp, err); got != 200 {
+				t.Errorf("%s: the next call got %d", c.name, got)
+			}
+		}
+	}
+}
+
+func bodyUnread(t *testing.T) {
+	kinds := []struct{ name, kind, body, want string }{
+		{"form", formType, "a=1", "auth=second&a=1"},
+		{"JSON", jsonType, ` {"a":1}`, ` {"a":1,"auth":"second"}`},
+		{"JSON list", jsonType, ` [1]`, ` [1]`},
+		{"other", "text/plain", "x", "x"},
+	}
+	for _, c := range kinds {
+		for _, close := range []bool{true, false} {
+			p := newProgramAt(t, stubPortal)
+			body := watch(c.body)
+			var got []string
+			var first io.ReadCloser
+			resp, err := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+				if first == nil {
+					if first = req.Body; close {
+						first.Close()
+						first.Close()
+					}
+					return answer(401, expiredBody), nil
+				}
+				// The first sending has lost the body to this one.
+				if n, err := first.Read(make([]byte, 9)); c.name == "other" && (n > 0 || err == nil) {
+					t.Errorf("the first sending still reads %d bytes of the body", n)
+				}
+				first.Close()
+				data, err := io.ReadAll(req.Body)
+				got = append(got, string(data))
+				req.Body.Close()
+				return answer(200, "{}"), err
+			})).RoundTrip(post(t, stubPortal+"m", c.kind, body))
+			if code := status(t, resp, err); code != 200 {
+				t.Errorf("%s: status %d, want 200", c.name, code)
+			}
+			if diff := cmp.Diff([]string{c.want}, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.name, diff)
+			}
+			body.check(t)
+		}
+	}
+	t.Run("Expect: 100-continue", func(t *testing.T) {
+		for _, c := range kinds {
+			portal := continueServer(t)
+			p := newProgramAt(t, "http://"+portal.addr+"/rest/")
+			base := &http.Transport{ExpectContinueTimeout: time.Minute}
+			t.Cleanup(base.CloseIdleConnections)
+			body := watch(c.body)
+			req := post(t, "http://"+portal.addr+"/rest/m", c.kind, body)
+			req.Header.Set("Expect", "100-continue")
+			resp, err := p.over(base).RoundTrip(req)
+			if code := status(t, resp, err); code != 200 {
+				t.Errorf("%s: status %d, want 200", c.name, code)
+			}
+			if got := <-portal.body; got != c.want {
+				t.Errorf("%s: the portal read %q, want %q", c.name, got, c.want)
+			}
+			body.check(t)
+		}
+	})
+}
+
+// hasty is a portal that refuses the token "first" before it has asked for
+// the body.
+type hasty struct {
+	addr string
+	body chan string
+}
+
+func continueServer(t *testing.T) hasty {
+	t.Helper()
+	h := hasty{body: make(chan string, 1)}
+	first := true
+	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if first {
+			first = false
+			w.WriteHeader(401) // without reading, so without 100 Continue
+			io.WriteString(w, expiredBody)
+			return
+		}
+		data, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		h.body <- string(data)
+	}))
+	t.Cleanup(ts.Close)
+	h.addr = ts.Listener.Addr().String()
+	return h
+}
+
+func renewalFails(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		fail      func(p *program)
+		want      error
+		permanent bool
+	}{
+		{"the grant is dead", func(p *program) { p.KillGrants() }, b24oauth.ErrReauthorize, true},
+		{"the refresh token has expired", func(p *program) { p.ExpireRefreshTokens() }, b24oauth.ErrReauthorize, true},
+		{"the server is down", func(p *program) { p.FailTokens(3, b24test.Answer{Status: 502, Body: "<html>"}) }, b24oauth.ErrUnavailable, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newProgram(t)
+			p.accept(t)
+			p.ExpireAccessTokens()
+			c.fail(p)
+			l := &leaks{base: p.base()}
+			client := &http.Client{Transport: p.over(l)}
+			body := watch("a=1")
+			req := post(t, p.Endpoint()+"m", formType, body)
+			req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("a=1")), nil }
+			_, err := client.Do(req)
+			var te *b24oauth.TokenError
+			if !errors.As(err, &te) || !errors.Is(err, c.want) || te.Permanent() != c.permanent || te.Key != key {
+				t.Errorf("%s: error %v, want a *TokenError that is %v", c.name, err, c.want)
+			}
+			if token := p.Requests()[0].Auth; err == nil || strings.Contains(err.Error(), token) {
+				t.Errorf("%s: the error tells the token: %v", c.name, err)
+			}
+			l.check(t, 1)
+			body.check(t)
+
+			// A request that could not have been repeated gets the 401.
+			p.Reset()
+			resp, err := client.Do(post(t, p.Endpoint()+"m", formType, unknown("a=1")))
+			if err != nil || resp.StatusCode != 401 || text(t, resp) != expiredBody {
+				t.Errorf("%s: %v, %v; want the 401, whole", c.name, resp, err)
+			}
+		})
+	}
+	t.Run("no refresh token", func(t *testing.T) {
+		p := newProgram(t)
+		g := p.Install()
+		g.MemberID, g.RefreshToken = "own", ""
+		p.restart(func(c *b24oauth.Config) { c.Store = new(b24oauth.MemoryStore) })
+		if err := p.config.Save(t.Context(), key, g); err != nil {
+			t.Fatal(err)
+		}
+		p.ExpireAccessTokens()
+		resp, err := p.client.Get(p.Endpoint() + "m")
+		if err != nil || resp.StatusCode != 401 || text(t, resp) != expiredBody {
+			t.Errorf("%v, %v; want the 401, whole", resp, err)
+		}
+	})
+}
+
+func oneConnection(t *testing.T) {
+	for _, filler := range []int{0, 70 << 10} {
+		refusal := `{"error":"expired_token","error_description":"` + strings.Repeat("x", filler) + `"}`
+		ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("auth") == "first" {
+				w.WriteHeader(401)
+				io.WriteString(w, refusal)
+			}
+		}))
+		t.Cleanup(ts.Close)
+		p := newProgramAt(t, ts.URL+"/rest/")
+		base := &http.Transport{MaxConnsPerHost: 1}
+		t.Cleanup(base.CloseIdleConnections)
+		l := &leaks{base: base}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		resp, err := p.over(l).RoundTrip(get(t, ts.URL+"/rest/m").WithContext(ctx))
+		if got := status(t, resp, err); got != 200 {
+			t.Errorf("status %d, want 200", got)
+		}
+		l.check(t, 2)
+	}
+}
+
+func vagueRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(t)
+		p.accept(t)
+		call := func() int {
+			t.Helper()
+			resp, err := p.client.Do(post(t, p.Endpoint()+"api/tasks.task.get", jsonType, `{"id":1}`))
+			return status(t, resp, err)
+		}
+		// Renewed for it once; the replay is refused too, so it is not the token.
+		p.RefuseNext(2, denied)
+		p.check(t, "first", outcome{401, 2, 1}, call())
+		for range 3 {
+			p.RefuseNext(1, denied)
+			if got := call(); got != 401 {
+				t.Errorf("status %d, want 401", got)
+			}
+			<-time.After(5 * time.Minute)
+		}
+		if n := p.Refreshes(); n != 1 {
+			t.Errorf("%d refreshes within the token's lifetime, want 1", n)
+		}
+		// Others go on with the token meanwhile.
+		resp, err := p.client.Get(p.Endpoint() + "profile")
+		p.Reset()
+		p.check(t, "another call", outcome{200, 0, 0}, status(t, resp, err))
+
+		// A refusal that says why is answered at once.
+		p.RefuseNext(1, expired)
+		p.check(t, "explicit", outcome{200, 2, 1}, call())
+		p.Reset()
+
+		// The new token may be doubted once as well, and so may the one after
+		// its expiry.
+		p.RefuseNext(2, denied)
+		p.check(t, "the next token", outcome{401, 2, 1}, call())
+		<-time.After(2 * time.Hour)
+		p.Reset()
+		p.check(t, "expired", outcome{200, 1, 1}, call())
+		p.Reset()
+		p.RefuseNext(2, denied)
+		p.check(t, "after its expiry", outcome{401, 2, 1}, call())
+	})
+}
+
+func refusedHead(t *testing.T) {
+	p := newProgram(t)
+	p.accept(t)
+	p.ExpireAccessTokens()
+	resp, err := p.client.Head(p.Endpoint() + "m")
+	p.check(t, "HEAD", outcome{200, 2, 1}, status(t, resp, err))
+	p.Reset()
+	p.RefuseNext(3, denied)
+	resp, err = p.client.Head(p.Endpoint() + "m")
+	p.check(t, "HEAD, refused again", outcome{401, 2, 1}, status(t, resp, err))
+	resp, err = p.client.Head(p.Endpoint() + "m")
+	p.check(t, "HEAD, once more", outcome{401, 3, 1}, status(t, resp, err))
+}
+
+func TestGuarantee6LateRefusalNeverCostsANewerToken(t *testing.T) {
+	t.Run("a refusal that arrives after the renewal", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newProgram(t)
+			p.accept(t)
+			p.ExpireAccessTokens()
+			// Fifty calls are refused, all before the first of them is told.
+			const calls = 50
+			var refused sync.WaitGroup
+			refused.Add(calls)
+			tr := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+				resp, err := p.base().RoundTrip(req)
+				if err == nil && resp.StatusCode == 401 {
+					refused.Done()
+					refused.Wait()
+				}
+				return resp, err
+			}))
+			var wg sync.WaitGroup
+			for i := range calls {
+				wg.Go(func() {
+					resp, err := tr.RoundTrip(get(t, p.Endpoint()+"m"))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					resp.Body.Close()
+					if resp.StatusCode != 200 {
+						t.Errorf("call %d: status %d", i, resp.StatusCode)
+					}
+				})
+			}
+			wg.Wait()
+			p.check(t, "", outcome{0, 2 * calls, 1}, 0)
+		})
+	})
+	t.Run("a refusal that arrives much later", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newProgram(t)
+			p.accept(t)
+			p.ExpireAccessTokens()
+			arrived, release := make(chan struct{}), make(chan struct{})
+			slow := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+				resp, err := p.base().RoundTrip(req)
+				if err == nil && resp.StatusCode == 401 {
+					close(arrived)
+					<-release
+				}
+				return resp, err
+			}))
+			done := make(chan int)
+			go func() {
+				resp, err := slow.RoundTrip(get(t, p.Endpoint()+"late"))
+				if err != nil {
+					t.Error(err)
+					done <- 0
+					return
+				}
+				resp.Body.Close()
+				done <- resp.StatusCode
+			}()
+			<-arrived
+			resp, err := p.client.Get(p.Endpoint() + "m")
+			p.check(t, "the call in between", outcome{200, 3, 1}, status(t, resp, err))
+			newer := p.token(t)
+			<-time.After(time.Minute)
+			close(release)
+			p.check(t, "the late one", outcome{200, 4, 1}, <-done)
+			if p.token(t) != newer {
+				t.Error("the newer token was given up")
+			}
+		})
+	})
+	t.Run("tokens that never work are renewed once in ten seconds", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newProgram(t)
+			p.RefuseNext(1<<20, expired)
+			start := time.Now()
+			for time.Since(start) < 95*time.Second {
+				resp, err := p.client.Get(p.Endpoint() + "m")
+				if got := status(t, resp, err); got != 401 {
+					t.Fatalf("status %d, want 401", got)
+				}
+				<-time.After(500 * time.Millisecond)
+			}
+			if n := p.Refreshes(); n < 9 || n > 11 {
+				t.Errorf("%d refreshes in 95 seconds, want one in ten seconds", n)
+			}
+		})
+	})
+	t.Run("a program without Transport", func(t *testing.T) {
+		p := newProgram(t)
+		old, err := p.source.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if _, err := p.source.Renew(t.Context(), &oauth2.Token{AccessToken: old.AccessToken}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := p.Refreshes(); n != 1 {
+			t.Errorf("%d refreshes, want 1", n)
+		}
+	})
+}
+
+func TestEndOfTheCallersContextWhileItsTokenIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(t)
+		p.accept(t)
+		p.ExpireAccessTokens()
+		release := p.HoldTokens()
+		defer release()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		l := &leaks{base: p.base()}
+		body := watch("a=1")
+		req := post(t, p.Endpoint()+"m", formType, body).WithContext(ctx)
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("a=1")), nil }
+		resp, err := p.over(l).RoundTrip(req)
+		if resp != nil || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, %v; want the deadline's error alone", resp, err)
+		}
+		l.check(t, 1)
+		body.check(t)
+		release()
+		resp, err = p.client.Get(p.Endpoint() + "m")
+		if got := status(t, resp, err); got != 200 || p.Refreshes() != 1 {
+			t.Errorf("the next call: status %d after %d refreshes, want 200 after 1", got, p.Refreshes())
+		}
+	})
+}

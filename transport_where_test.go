@@ -1,0 +1,424 @@
+package b24oauth_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/oauth2"
+
+	"github.com/b24go/b24oauth"
+)
+
+func TestGuarantee7TokenGoesToItsPortalOnly(t *testing.T) {
+	t.Run("by address", tokenByAddress)
+	t.Run("webhooks and signed links pass untouched", ownSecrets)
+	t.Run("across redirects", tokenAcrossRedirects)
+	t.Run("in no Location", tokenInNoLocation)
+	t.Run("in no error of Base", tokenInNoError)
+	t.Run("from a source that is no TokenSource", tokenOfOtherSources)
+}
+
+// saveGrant saves one of a portal of the test's own.
+func (p *program) saveGrant(t *testing.T, endpoint string, former ...string) {
+	t.Helper()
+	g := p.Install()
+	g.MemberID, g.ClientEndpoint, g.AccessToken, g.FormerHosts = "own", endpoint, "secret-token", former
+	if err := p.config.Save(t.Context(), key, g); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// arrived is what of a request's destination Base saw.
+type arrived struct{ URL, Host, Authorization string }
+
+// recorder answers 200 and remembers where requests went.
+type recorder []arrived
+
+func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	*r = append(*r, arrived{req.URL.String(), req.Host, req.Header.Get("Authorization")})
+	if req.Body != nil {
+		req.Body.Close()
+	}
+	return answer(200, "{}"), nil
+}
+
+func tokenByAddress(t *testing.T) {
+	const portal, local = "https://portal.example/rest/", "http://127.0.0.1:8080/rest/"
+	for _, c := range []struct{ name, endpoint, url, want string }{
+		{"the portal", portal, "https://portal.example/rest/m", "https://portal.example/rest/m?auth=TOKEN"},
+		{"outside of rest", portal, "https://portal.example/upload/f?a=1", "https://portal.example/upload/f?a=1&auth=TOKEN"},
+		{"upper case", portal, "https://Portal.EXAMPLE/rest/m", "https://Portal.EXAMPLE/rest/m?auth=TOKEN"},
+		{"upper case in the grant", "https://PORTAL.example/rest/", "https://portal.example/rest/m", "https://portal.example/rest/m?auth=TOKEN"},
+		{"default port spelled out", portal, "https://portal.example:443/rest/m", "https://portal.example:443/rest/m?auth=TOKEN"},
+		{"default port spelled out in the grant", "https://portal.example:443/rest/", "https://portal.example/rest/m", "https://portal.example/rest/m?auth=TOKEN"},
+		{"userinfo", portal, "https://u:p@portal.example/rest/m", "https://u:p@portal.example/rest/m?auth=TOKEN"},
+		{"loopback", local, "http://127.0.0.1:8080/rest/m", "http://127.0.0.1:8080/rest/m?auth=TOKEN"},
+		{"former host", portal, "https://old.example/rest/m?a=1", "https://portal.example/rest/m?a=1&auth=TOKEN"},
+		{"former host in upper case with its port", portal, "https://OLD.example:443/rest/m", "https://portal.example/rest/m?auth=TOKEN"},
+		{"former host on loopback", local, "https://old.example/rest/m", "http://127.0.0.1:8080/rest/m?auth=TOKEN"},
+
+		{"other host", portal, "https://cdn.example/rest/m?auth=own", ""},
+		{"host below", portal, "https://a.portal.example/rest/m", ""},
+		{"host above", portal, "https://example/rest/m", ""},
+		{"host that begins alike", portal, "https://portal.example.evil/rest/m", ""},
+		{"other port", portal, "https://portal.example:8443/rest/m", ""},
+		{"http instead of https", portal, "http://portal.example/rest/m", ""},
+		{"http at the port of https", portal, "http://portal.example:443/rest/m", ""},
+		{"https at the port of http", portal, "https://portal.example:80/rest/m", ""},
+		{"userinfo that looks like the portal", portal, "https://portal.example@evil.example/rest/m", ""},
+		{"userinfo with a colon that looks like the portal", portal, "https://portal.example:443@evil.example/rest/m", ""},
+		{"former host over http", portal, "http://old.example/rest/m", ""},
+		{"former host at another port", portal, "https://old.example:8443/rest/m", ""},
+		{"loopback at the scheme's other port", "https://127.0.0.1/rest/", "http://127.0.0.1/rest/m", ""},
+		{"loopback over another scheme", local, "https://127.0.0.1:8080/rest/m", ""},
+		{"loopback by another name", local, "http://localhost:8080/rest/m", ""},
+		{"other scheme", portal, "ftp://portal.example/rest/m", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newProgram(t)
+			p.saveGrant(t, c.endpoint, "old.example")
+			var went recorder
+			req := get(t, c.url)
+			req.Header.Set("Authorization", "Bearer own")
+			resp, err := p.over(&went).RoundTrip(req)
+			status(t, resp, err)
+			if resp.Request != req {
+				t.Error("the response is to another request than the caller's")
+			}
+			want := arrived{strings.ReplaceAll(c.want, "TOKEN", "secret-token"), mustParse(t, c.url).Host, ""}
+			switch {
+			case c.want == "":
+				want = arrived{c.url, mustParse(t, c.url).Host, "Bearer own"}
+			case strings.Contains(strings.ToLower(c.url), "old.example"):
+				want.Host = "" // that of the URL
+			}
+			if diff := cmp.Diff(recorder{want}, went); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func ownSecrets(t *testing.T) {
+	for _, path := range []string{
+		"/rest/1/s3cret/crm.deal.list", "/rest/1/s3cret/crm.deal.list.json?auth=own", "/rest//17//s3cret/crm.deal.list",
+		"//rest/1/s3cret/m", "/rest/%31/s3cret/m", "/rest/./1/s3cret/m", "/rest/x/../1/s3cret/m",
+		"/rest/api/1/s3cret/tasks.task.get", "/rest//api//1/s3cret/tasks.task.get", "/rest/1/s3cret/",
+		"/rest/download.json?auth=own&token=disk%7Cx", "/bitrix/file?token=x", "/rest/download.json?token=x&a=1",
+	} {
+		for _, c := range []struct {
+			name   string
+			source func(p *program) oauth2.TokenSource
+		}{
+			{"TokenSource", func(p *program) oauth2.TokenSource { return p.source }},
+			{"StaticTokenSource", func(*program) oauth2.TokenSource {
+				return oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "secret-token"})
+			}},
+		} {
+			t.Run(c.name+path, func(t *testing.T) {
+				p := newProgram(t)
+				p.saveGrant(t, stubPortal, "old.example")
+				for _, host := range []string{"https://portal.example", "https://old.example"} {
+					req := post(t, host+path, formType, "a=1")
+					var sent *http.Request
+					tr := &b24oauth.Transport{Source: c.source(p), Base: tripper(func(r *http.Request) (*http.Response, error) {
+						sent = r
+						return answer(401, expiredBody), nil
+					})}
+					resp, err := tr.RoundTrip(req)
+					if got := status(t, resp, err); got != 401 || sent != req {
+						t.Errorf("%s: status %d; the very request was sent: %t", host, got, sent == req)
+					}
+				}
+				if n := p.Refreshes(); n != 0 {
+					t.Errorf("%d refreshes, want none", n)
+				}
+			})
+		}
+	}
+	for _, path := range []string{"/rest/crm.deal.list", "/rest/1/", "/rest/x/s3cret/m", "/rest/api/m?mytoken=x&a[token]=1", "/rest1/1/s/m"} {
+		p := newProgram(t)
+		p.saveGrant(t, stubPortal)
+		var went recorder
+		resp, err := p.over(&went).RoundTrip(get(t, "https://portal.example"+path))
+		status(t, resp, err)
+		if !strings.Contains(went[0].URL, "secret-token") {
+			t.Errorf("%s is taken for a webhook or a signed link", path)
+		}
+	}
+}
+
+// seen is a request as the world outside of the portal saw it.
+type seen struct{ URI, Referer, Authorization, Body string }
+
+func watchHost(t *testing.T, handle http.HandlerFunc) (*httptest.Server, *[]seen) {
+	t.Helper()
+	var requests []seen
+	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		requests = append(requests, seen{r.RequestURI, r.Referer(), r.Header.Get("Authorization"), string(body)})
+		if handle != nil {
+			handle(w, r)
+		}
+	}))
+	t.Cleanup(ts.Close)
+	return ts, &requests
+}
+
+func tokenAcrossRedirects(t *testing.T) {
+	for _, code := range []int{301, 302, 303, 307, 308} {
+		for _, c := range []struct {
+			name      string
+			placement b24oauth.Placement
+			request   func(url string) *http.Request
+		}{
+			{"query", b24oauth.PlaceAuto, func(url string) *http.Request { return get(t, url) }},
+			{"form", b24oauth.PlaceAuto, func(url string) *http.Request { return post(t, url, formType, "a=1") }},
+			{"JSON", b24oauth.PlaceAuto, func(url string) *http.Request { return post(t, url, jsonType, "{}") }},
+			{"header", b24oauth.PlaceHeader, func(url string) *http.Request { return get(t, url) }},
+		} {
+			elsewhere, strangers := watchHost(t, nil)
+			portal, calls := watchHost(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Location", elsewhere.URL+r.RequestURI)
+				w.WriteHeader(code)
+			})
+			p := newProgramAt(t, portal.URL+"/rest/")
+			client := &http.Client{Transport: &b24oauth.Transport{Source: p.source, Placement: c.placement}}
+			resp, err := client.Do(c.request(portal.URL + "/rest/download?id=1"))
+			status(t, resp, err)
+			client.CloseIdleConnections()
+			if len(*calls) != 1 || len(*strangers) != 1 {
+				t.Fatalf("%d %s: %d calls to the portal and %d elsewhere, want one each", code, c.name, len(*calls), len(*strangers))
+			}
+			got := (*strangers)[0]
+			if got.URI != "/rest/download?id=1" || containsToken(got) || strings.Contains(got.Body, "auth") {
+				t.Errorf("%d %s: the stranger saw %+v", code, c.name, got)
+			}
+		}
+	}
+
+	t.Run("a redirect on the same host is not followed by us", func(t *testing.T) {
+		for _, location := range []string{"/bitrix/coupon_activation.php", "?a=1", "coupon", "//{host}/bitrix/coupon_activation.php", "http://{host}/x"} {
+			p := newProgram(t)
+			portal, calls := watchHost(t, nil)
+			host := strings.TrimPrefix(portal.URL, "http://")
+			location = strings.ReplaceAll(location, "{host}", host)
+			redirecting := tripper(func(req *http.Request) (*http.Response, error) {
+				resp, err := http.DefaultTransport.RoundTrip(req)
+				if err == nil {
+					resp.StatusCode, resp.Header = 302, http.Header{"Location": {location}}
+				}
+				return resp, err
+			})
+			p.saveGrant(t, portal.URL+"/rest/")
+			resp, err := p.over(redirecting).RoundTrip(get(t, portal.URL+"/rest/m"))
+			if got := status(t, resp, err); got != 302 || len(*calls) != 1 || len(p.TokenRequests()) != 0 {
+				t.Errorf("%s: status %d, %d calls, %d token requests; want 302, 1 and none", location, got, len(*calls), len(p.TokenRequests()))
+			}
+			if got := resp.Header.Get("Location"); got != location {
+				t.Errorf("Location became %q, want %q", got, location)
+			}
+		}
+	})
+	t.Run("a token that came along in a redirect is taken out", func(t *testing.T) {
+		p := newProgram(t)
+		p.saveGrant(t, stubPortal)
+		for _, source := range []oauth2.TokenSource{p.source, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "secret-token"})} {
+			var went recorder
+			tr := &b24oauth.Transport{Source: source, Base: &went}
+			req := get(t, "https://cdn.example/f?b=%7e&auth=secret-token&a=1&access_token=own")
+			req.Response = answer(302, "")
+			req.Response.Request = get(t, stubPortal+"m")
+			resp, err := tr.RoundTrip(req)
+			status(t, resp, err)
+			want := recorder{{"https://cdn.example/f?b=%7e&a=1&access_token=own", "cdn.example", ""}}
+			if diff := cmp.Diff(want, went); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if resp.Request != req {
+				t.Error("the response is to another request than the caller's")
+			}
+		}
+	})
+}
+
+func tokenInNoLocation(t *testing.T) {
+	for location, want := range map[string]string{
+		"https://cdn.example/f?auth=TOKEN":                          "https://cdn.example/f",
+		"https://cdn.example/f?a=%7e&auth=TOKEN&b=1#x":              "https://cdn.example/f?a=%7e&b=1#x",
+		"https://cdn.example/f?access_token=TOKEN&auth=own":         "https://cdn.example/f?auth=own",
+		"https://cdn.example/TOKEN/f":                               "https://cdn.example/[REDACTED]/f",
+		"https://cdn.example/f?back=%2Frest%2Fm%3Fauth%3DTOKEN&b=1": "https://cdn.example/f?back=%2Frest%2Fm%3Fauth%3D[REDACTED]&b=1",
+		"https://cdn.example/f#auth=TOKEN":                          "https://cdn.example/f#auth=[REDACTED]",
+		"https://TOKEN@cdn.example/f":                               "https://[REDACTED]@cdn.example/f",
+		"/rest/m?auth=TOKEN&a=1":                                    "/rest/m?a=1",
+		"?auth=TOKEN":                                               "",
+		"https://cdn.example:port/%zz?auth=TOKEN&%zz":               "https://cdn.example:port/%zz?%zz",
+		"http://[::1?auth=TOKEN":                                    "http://[::1",
+		"://\x00?x;auth=TOKEN":                                      "://\x00?x;auth=[REDACTED]",
+		"https://cdn.example/f?a=%7e":                               "https://cdn.example/f?a=%7e",
+	} {
+		p := newProgramAt(t, stubPortal)
+		for _, source := range []oauth2.TokenSource{p.source, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "first"})} {
+			tr := &b24oauth.Transport{Source: source, Base: tripper(func(*http.Request) (*http.Response, error) {
+				resp := answer(302, "")
+				resp.Header = http.Header{"Location": {strings.ReplaceAll(location, "TOKEN", "first")}}
+				return resp, nil
+			})}
+			resp, err := tr.RoundTrip(get(t, stubPortal+"m"))
+			status(t, resp, err)
+			if got := resp.Header.Get("Location"); got != want {
+				t.Errorf("%q (%T): Location is %q, want %q", location, source, got, want)
+			}
+		}
+	}
+	t.Run("nor in the error about a malformed one", func(t *testing.T) {
+		p := newProgramAt(t, stubPortal)
+		client := &http.Client{Transport: p.over(tripper(func(req *http.Request) (*http.Response, error) {
+			resp := answer(302, "")
+			resp.Header.Set("Location", "http://[::1?"+req.URL.RawQuery)
+			return resp, nil
+		}))}
+		_, err := client.Get(stubPortal + "m")
+		if err == nil || strings.Contains(err.Error(), "first") {
+			t.Errorf("error %v, want one without the token", err)
+		}
+	})
+}
+
+// timeout is an error as net/http knows them.
+type timeout struct{}
+
+func (timeout) Error() string   { return "timeout" }
+func (timeout) Timeout() bool   { return true }
+func (timeout) Temporary() bool { return true }
+
+func tokenInNoError(t *testing.T) {
+	p := newProgram(t)
+	p.saveGrant(t, stubPortal)
+	for _, source := range []oauth2.TokenSource{p.source, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "secret-token"})} {
+		fail := func(wrap func(req *http.Request) error) error {
+			t.Helper()
+			tr := &b24oauth.Transport{Source: source, Base: tripper(func(req *http.Request) (*http.Response, error) {
+				return answer(500, ""), wrap(req)
+			})}
+			resp, err := tr.RoundTrip(get(t, stubPortal+"m"))
+			if resp != nil || err == nil {
+				t.Fatalf("response %v and error %v, want an error alone", resp, err)
+			}
+			if strings.Contains(err.Error(), "secret-token") {
+				t.Errorf("the error tells the token: %v", err)
+			}
+			return err
+		}
+		err := fail(func(req *http.Request) error {
+			return fmt.Errorf("twice: %w", &url.Error{Op: "Get", URL: req.URL.String(), Err: timeout{}})
+		})
+		if _, ok := errors.AsType[timeout](err); !ok {
+			t.Errorf("a timeout became %v", err)
+		}
+		fail(func(req *http.Request) error { return errors.New("cannot send " + req.URL.String()) })
+		if plain := errors.New("plain"); fail(func(*http.Request) error { return plain }) != plain {
+			t.Error("an error without the token was changed")
+		}
+	}
+}
+
+func tokenOfOtherSources(t *testing.T) {
+	static := oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "secret-token"})
+	named := func(endpoint any) oauth2.TokenSource {
+		token := &oauth2.Token{AccessToken: "secret-token"}
+		return oauth2.StaticTokenSource(token.WithExtra(map[string]any{"client_endpoint": endpoint}))
+	}
+	for _, c := range []struct {
+		name   string
+		source oauth2.TokenSource
+		url    string
+		via    string // the request that a redirect led here from
+		want   string
+	}{
+		{"its host", static, "https://any.example/rest/m", "", "https://any.example/rest/m?auth=secret-token"},
+		{"http", static, "http://any.example/rest/m", "", "http://any.example/rest/m"},
+		{"http on loopback", static, "http://localhost/rest/m", "", "http://localhost/rest/m?auth=secret-token"},
+		{"redirect to elsewhere", static, "https://evil.example/rest/m", "https://any.example/rest/m", "https://evil.example/rest/m"},
+		{"redirect to another port", static, "https://any.example:8443/m", "https://any.example/rest/m", "https://any.example:8443/m"},
+		{"redirect on its host", static, "https://any.example/x", "https://ANY.example:443/rest/m", "https://any.example/x?auth=secret-token"},
+		{"the portal it names", named(stubPortal), "https://portal.example/rest/m", "", "https://portal.example/rest/m?auth=secret-token"},
+		{"another than it names", named(stubPortal), "https://any.example/rest/m", "", "https://any.example/rest/m"},
+		{"the portal it names, over http", named(stubPortal), "http://portal.example/rest/m", "", "http://portal.example/rest/m"},
+		{"the portal it names, over http on loopback", named("https://127.0.0.1/rest/"), "http://127.0.0.1/rest/m", "", "http://127.0.0.1/rest/m"},
+		{"it names none", named(""), "https://any.example/rest/m", "", "https://any.example/rest/m?auth=secret-token"},
+		{"it names no text", named(7), "https://any.example/rest/m", "", "https://any.example/rest/m?auth=secret-token"},
+	} {
+		var went recorder
+		req := get(t, c.url)
+		if c.via != "" {
+			// Two redirects, both of them on the way.
+			first, second := answer(302, ""), answer(302, "")
+			first.Request = get(t, c.via)
+			middle := get(t, c.url)
+			middle.Response = first
+			second.Request = middle
+			req.Response = second
+		}
+		resp, err := (&b24oauth.Transport{Source: c.source, Base: &went}).RoundTrip(req)
+		status(t, resp, err)
+		if diff := cmp.Diff(recorder{{c.want, req.URL.Host, ""}}, went); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+	t.Run("a refusal reaches the caller", func(t *testing.T) {
+		resp, err := (&b24oauth.Transport{Source: static, Base: portal("another")}).RoundTrip(post(t, stubPortal+"m", formType, "a=1"))
+		if err != nil || resp.StatusCode != 401 || text(t, resp) != expiredBody {
+			t.Errorf("%v, %v; want the 401, whole", resp, err)
+		}
+	})
+}
+
+func TestRequestsWithoutATokenToBeHadFailClearly(t *testing.T) {
+	p := newProgram(t)
+	var none *b24oauth.TokenSource
+	broken := errors.New("broken")
+	for _, c := range []struct {
+		name   string
+		source oauth2.TokenSource
+		want   error
+		says   string
+	}{
+		{"no Source", nil, b24oauth.ErrClientRejected, "Source is nil"},
+		{"a nil *TokenSource", none, b24oauth.ErrClientRejected, "Source is nil"},
+		{"no grant", p.config.TokenSource("unknown"), b24oauth.ErrNoGrant, "unknown"},
+		{"a token without AccessToken", oauth2.StaticTokenSource(&oauth2.Token{}), b24oauth.ErrClientRejected, "without AccessToken"},
+		{"no token and no error", sourceFunc(func() (*oauth2.Token, error) { return nil, nil }), b24oauth.ErrClientRejected, "without AccessToken"},
+		{"a failing source", sourceFunc(func() (*oauth2.Token, error) { return nil, broken }), broken, "broken"},
+		{"an endpoint that is none", oauth2.StaticTokenSource((&oauth2.Token{AccessToken: "x"}).WithExtra(map[string]any{"client_endpoint": "http://portal.example/rest/"})), b24oauth.ErrClientRejected, "not https"},
+	} {
+		body := watch("a=1")
+		req := post(t, stubPortal+"m", formType, body)
+		resp, err := (&b24oauth.Transport{Source: c.source, Base: portal("x")}).RoundTrip(req)
+		if resp != nil || !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, %v; want %v that says %q", c.name, resp, err, c.want, c.says)
+		}
+		body.check(t)
+	}
+}
+
+type sourceFunc func() (*oauth2.Token, error)
+
+func (f sourceFunc) Token() (*oauth2.Token, error) { return f() }
+
+// containsToken reports whether a request shows one of newProgramAt's tokens.
+func containsToken(s seen) bool {
+	all := s.URI + s.Referer + s.Authorization + s.Body
+	return strings.Contains(all, "first") || strings.Contains(all, "second")
+}
