@@ -156,6 +156,8 @@ func TestSaveKeepsWhatTheSamePortalsGrantKnew(t *testing.T) {
 	same.ClientEndpoint, same.FormerHosts = "https://new.bitrix24.com/rest/", []string{"first.bitrix24.com", "portal.bitrix24.com"}
 	newer := *same
 	newer.ApplicationToken = "new-application-token"
+	moved := *same
+	moved.FormerHosts = []string{"first.bitrix24.com", "second.bitrix24.com", "portal.bitrix24.com"}
 	other := *bare
 	other.ClientID, other.MemberID, other.ClientEndpoint = "app.1", "another", "https://new.bitrix24.com/rest/"
 
@@ -166,6 +168,7 @@ func TestSaveKeepsWhatTheSamePortalsGrantKnew(t *testing.T) {
 	}{
 		{"the same portal", func(*b24oauth.Grant) {}, same},
 		{"the same portal with a new application token", func(g *b24oauth.Grant) { g.ApplicationToken = "new-application-token" }, &newer},
+		{"the same portal with a former address of its own", func(g *b24oauth.Grant) { g.FormerHosts = []string{"second.bitrix24.com"} }, &moved},
 		{"another portal", func(g *b24oauth.Grant) { g.MemberID = "another" }, &other},
 	}
 	for _, test := range tests {

@@ -20,6 +20,7 @@ type snapshot struct {
 	asked   []string // hosts that the portal redirected to and a refresh did not confirm
 
 	accepted atomic.Bool                  // a portal has served a request with the token
+	onTrial  atomic.Bool                  // it answers a vague refusal, and no repetition has succeeded with it
 	denied   atomic.Bool                  // a vague refusal outlived the renewal that it led to
 	unsaved  atomic.Bool                  // the Store does not have the grant yet
 	token    atomic.Pointer[oauth2.Token] // made when first asked for

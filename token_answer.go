@@ -156,6 +156,11 @@ func (c *Config) merge(old, fresh *Grant) *Grant {
 		g.UserID = fresh.UserID
 	}
 	set(&g.ServerEndpoint, c.trustedEndpoint(fresh.ServerEndpoint))
+	for _, host := range fresh.FormerHosts {
+		if !slices.Contains(g.FormerHosts, host) {
+			g.FormerHosts = append(g.FormerHosts, host)
+		}
+	}
 	g.moveTo(fresh.ClientEndpoint)
 	return g
 }

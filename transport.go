@@ -202,14 +202,17 @@ func (c *call) do(sn *snapshot) (*http.Response, error) {
 		switch status := resp.StatusCode; {
 		case status >= 200 && status < 300:
 			sn.accept()
+			if vague {
+				sn.onTrial.Store(false) // the renewal did help
+			}
 		case status >= 300 && status < 400:
 			next = c.followRename(resp, sn, out)
 		case status >= 400 && status < 500:
 			verdict, code := inspect(resp)
-			if c.replayed && vague && verdict == resterror.Ambiguous {
+			vague = verdict == resterror.Ambiguous
+			if vague && sn.onTrial.Load() {
 				sn.denied.Store(true) // a new token did not help, so it was not the token
 			}
-			vague = verdict == resterror.Ambiguous
 			if verdict != resterror.Other && !c.replayed {
 				next, err = c.renew(sn, vague, code)
 			}
@@ -230,6 +233,9 @@ func (c *call) do(sn *snapshot) (*http.Response, error) {
 func (c *call) renew(sn *snapshot, vague bool, code string) (*snapshot, error) {
 	ctx := c.req.Context()
 	next, err := c.src.get(ctx, reason{refused: sn.grant.AccessToken, vague: vague})
+	if vague && err == nil {
+		next.onTrial.Store(true)
+	}
 	var te *TokenError
 	switch {
 	case errors.As(err, &te) && te.keep401:

@@ -32,6 +32,7 @@ func TestGuarantee5ReplayedOnceExactly(t *testing.T) {
 	t.Run("a renewal that fails", renewalFails)
 	t.Run("over one connection", oneConnection)
 	t.Run("a vague refusal", vagueRefusals)
+	t.Run("a vague refusal of what cannot be repeated", vagueRefusalsOfSpentBodies)
 	t.Run("a refusal of HEAD has no body", refusedHead)
 }
 
@@ -444,6 +445,26 @@ func vagueRefusals(t *testing.T) {
 		p.RefuseNext(2, denied)
 		p.check(t, "after its expiry", outcome{401, 2, 1}, call())
 	})
+}
+
+func vagueRefusalsOfSpentBodies(t *testing.T) {
+	p := newProgram(t)
+	p.accept(t)
+	refreshes := 0
+	for range 5 {
+		p.RefuseNext(1, denied)
+		req := post(t, p.Endpoint()+"api/tasks.task.get", jsonType, `{"id":1}`)
+		req.GetBody = nil
+		resp, err := p.client.Do(req)
+		if got := status(t, resp, err); got != 401 {
+			t.Errorf("status %d, want 401", got)
+		}
+		refreshes += p.Refreshes()
+		p.accept(t) // another call, whose success says nothing about this one
+	}
+	if refreshes != 1 {
+		t.Errorf("%d refreshes, want 1: the new token was refused like the old one", refreshes)
+	}
 }
 
 func refusedHead(t *testing.T) {
