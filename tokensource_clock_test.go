@@ -84,6 +84,24 @@ func TestClockThatIsOffNeitherFreezesNorStorms(t *testing.T) {
 	}
 }
 
+func TestGrantFromAClockThatIsAheadIsRenewedAfterItsOwnLifetime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(t)
+		g := p.Install()
+		g.Issued, g.Expiry = g.Issued.Add(5*time.Hour), g.Expiry.Add(5*time.Hour)
+		if err := p.config.Save(t.Context(), key, g); err != nil {
+			t.Fatal(err)
+		}
+		if token(t, p.source) != g.AccessToken {
+			t.Error("a token that is fresh was not used")
+		}
+		<-time.After(time.Hour)
+		if token(t, p.source) == g.AccessToken {
+			t.Error("a token that has run out was used")
+		}
+	})
+}
+
 func TestShortTokensDoNotMeanARefreshForEachCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProgram(t)
