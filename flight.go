@@ -3,7 +3,6 @@ package b24oauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -33,6 +32,7 @@ type flight struct {
 
 	attempts int         // requests sent to the authorization server
 	fetched  bool        // a pair was fetched
+	asked    time.Time   // when exclusivity was last asked for
 	overrun  bool        // exclusivity had ended when the server answered
 	unsaved  *TokenError // the last failure to save a pair
 	events   []Event
@@ -130,7 +130,7 @@ func (s *TokenSource) look() *TokenError {
 // another grant now, and all starts over.
 func (s *TokenSource) exchange(f *flight) (again bool, _ *TokenError) {
 	var fnErr error
-	err := s.update(context.Background(), s.cfg.refreshTimeout(), func(ctx context.Context, stored *Grant) (*Grant, error) {
+	err := s.inTurn(f, func(ctx context.Context, stored *Grant) (*Grant, error) {
 		var g *Grant
 		g, again, fnErr = s.exclusively(ctx, f, stored)
 		return g, fnErr
@@ -175,34 +175,6 @@ func (s *TokenSource) exclusively(ctx context.Context, f *flight, stored *Grant)
 		return nil, false, err
 	}
 	return src.fetched, false, nil
-}
-
-// fetch exchanges the current refresh token, unless that is out of the
-// question, and has the new pair in memory before it returns it.
-func (s *TokenSource) fetch(ctx context.Context, f *flight) (*Grant, error) {
-	if err := s.mayExchange(f.why); err != nil {
-		return nil, err
-	}
-	need := s.cfg.refreshTimeout() + saveTimeout
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < need {
-		return nil, configError("the Store (%T) gives exclusivity for less than the %v that an exchange and its saving may take: lengthen its lease or shorten Config.RefreshTimeout", s.cfg.store(), need).withKey(s.key)
-	}
-	if ctx.Err() != nil {
-		return nil, s.storeError(fmt.Errorf("exclusivity ended before the exchange: %w", context.Cause(ctx)))
-	}
-	// From here on ctx does not count: an answer that nobody waits for any
-	// more would be a lost grant.
-	send, cancel := context.WithTimeout(context.Background(), s.cfg.refreshTimeout())
-	defer cancel()
-	next, attempts, err := s.cfg.refresh(send, s.descent.cur.grant)
-	f.attempts += attempts
-	if err != nil {
-		f.overrun = ctx.Err() != nil
-		return nil, asTokenError(err).withKey(s.key)
-	}
-	s.advance(next, f.why)
-	f.fetched = true
-	return next, nil
 }
 
 // afterInvalidGrant decides what it means that the server does not know the
@@ -267,21 +239,4 @@ func (s *TokenSource) save(ctx context.Context, f *flight, wait time.Duration) *
 	}
 	s.descent.cur.unsaved.Store(false)
 	return nil
-}
-
-// update is Store.Update with a bound on the waiting, and on that alone, also
-// for a Store that hands its ctx on to fn.
-func (s *TokenSource) update(ctx context.Context, wait time.Duration, fn func(context.Context, *Grant) (*Grant, error)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	waiting := time.AfterFunc(wait, cancel)
-	defer waiting.Stop()
-	err := s.cfg.store().Update(ctx, s.key, func(ctx context.Context, g *Grant) (*Grant, error) {
-		waiting.Stop()
-		return fn(ctx, g)
-	})
-	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("exclusivity was not to be had within %v: %w", wait.Round(time.Millisecond), err)
-	}
-	return err
 }

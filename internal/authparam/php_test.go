@@ -6,94 +6,24 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/b24go/b24oauth/internal/authparam"
+	"github.com/b24go/b24oauth/internal/phptest"
 	"github.com/google/go-cmp/cmp"
 )
-
-// seen is what PHP says of a request: $_GET, $_POST and the decoded body.
-type seen struct {
-	Get, Post map[string]any
-	JSON      any
-	Length    int64
-}
 
 // A php is a PHP interpreter behind its built-in web server.
 type php struct {
 	url string
 }
 
-func startPHP(t *testing.T) php {
-	t.Helper()
-	path, err := exec.LookPath("php")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("no php in PATH: install php-cli")
-		}
-		t.Skip("no php in PATH: install php-cli to have PHP's own word")
-	}
-	for range 5 {
-		if p, ok := tryPHP(t, path); ok {
-			return p
-		}
-	}
-	t.Fatal("php does not serve")
-	return php{}
-}
+func startPHP(t *testing.T) php { return php{phptest.Start(t) + "/"} }
 
-// tryPHP starts a server on a port that was free a moment ago.
-func tryPHP(t *testing.T, path string) (php, bool) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	var log strings.Builder
-	cmd := exec.Command(path, "-n", "-d", "display_errors=0", "-S", addr, "testdata/echo.php")
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(ended)
-	}()
-	stop := func() {
-		cmd.Process.Kill()
-		<-ended
-		if t.Failed() {
-			t.Logf("php: %s", log.String())
-		}
-	}
-	p := php{"http://" + addr + "/"}
-	for range 100 {
-		if _, err := p.ask(t.Context(), "GET", "", "", nil, 0); err == nil {
-			t.Cleanup(stop)
-			return p, true
-		}
-		select {
-		case <-ended:
-			t.Logf("php: %s", log.String())
-			return php{}, false
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	stop()
-	return php{}, false
-}
-
-func (p php) ask(ctx context.Context, method, query, contentType string, body io.Reader, length int64) (seen, error) {
-	var s seen
+func (p php) ask(ctx context.Context, method, query, contentType string, body io.Reader, length int64) (phptest.Seen, error) {
+	var s phptest.Seen
 	req, err := http.NewRequestWithContext(ctx, method, p.url, body)
 	if err != nil {
 		return s, err

@@ -1,0 +1,118 @@
+package b24oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// What a flight does to have the grant to itself, and while it has.
+
+// firstLook is how long a flight waits for exclusivity before it looks at the
+// Store; each further wait is twice as long.
+const firstLook = time.Second
+
+var (
+	errNoTurn = errors.New("exclusivity was not to be had")
+	errNewer  = errors.New("the Store holds a newer grant")
+)
+
+// inTurn is Store.Update for a flight. Whoever has the turn is most likely
+// renewing the very grant that is waited for; so the Store is looked at during
+// the wait, which ends, without a turn and without an error, when another
+// grant is there.
+func (s *TokenSource) inTurn(f *flight, fn func(context.Context, *Grant) (*Grant, error)) error {
+	waiting, giveUp := context.WithCancelCause(context.Background())
+	defer giveUp(nil)
+	watching, stop := context.WithCancel(context.Background())
+	defer stop()
+	known := s.descent.cur.grant.AccessToken
+	first := time.AfterFunc(firstLook, func() { s.watch(watching, known, giveUp) })
+	defer first.Stop()
+
+	f.asked = time.Now()
+	err := s.update(waiting, s.cfg.refreshTimeout(), func(ctx context.Context, g *Grant) (*Grant, error) {
+		first.Stop()
+		stop()
+		return fn(ctx, g)
+	})
+	if errors.Is(err, errNoTurn) && context.Cause(waiting) == errNewer {
+		return nil
+	}
+	return err
+}
+
+// watch looks at the Store until ctx ends or it holds another grant than the
+// one with the known access token.
+func (s *TokenSource) watch(ctx context.Context, known string, giveUp context.CancelCauseFunc) {
+	defer func() { _ = recover() }() // the flight's own Load panics too, and tells
+	for pause := 2 * firstLook; ; pause *= 2 {
+		if g, err := s.cfg.store().Load(ctx, s.key); err == nil && g.AccessToken != known {
+			giveUp(errNewer)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// update is Store.Update with a bound on the waiting, and on that alone, also
+// for a Store that hands its ctx on to fn.
+func (s *TokenSource) update(ctx context.Context, wait time.Duration, fn func(context.Context, *Grant) (*Grant, error)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	waiting := time.AfterFunc(wait, cancel)
+	defer waiting.Stop()
+	err := s.cfg.store().Update(ctx, s.key, func(ctx context.Context, g *Grant) (*Grant, error) {
+		waiting.Stop()
+		return fn(ctx, g)
+	})
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w within %v: %w", errNoTurn, wait.Round(time.Millisecond), err)
+	}
+	return err
+}
+
+// enoughTime returns an error if exclusivity, asked for when asked says, ends
+// before an exchange and its saving must have ended.
+func (s *TokenSource) enoughTime(ctx context.Context, asked time.Time) error {
+	deadline, ok := ctx.Deadline()
+	need := s.cfg.refreshTimeout() + saveTimeout
+	switch {
+	case ok && deadline.Sub(asked) < need:
+		return configError("the Store (%T) gives exclusivity for less than the %v that an exchange and its saving may take: lengthen its lease or shorten Config.RefreshTimeout", s.cfg.store(), need).withKey(s.key)
+	case ok && time.Until(deadline) < need:
+		return s.storeError(fmt.Errorf("exclusivity came so late that less than the %v are left of it that an exchange and its saving may take", need))
+	case ctx.Err() != nil:
+		return s.storeError(fmt.Errorf("exclusivity ended before the exchange: %w", context.Cause(ctx)))
+	}
+	return nil
+}
+
+// fetch exchanges the current refresh token, unless that is out of the
+// question, and has the new pair in memory before it returns it.
+func (s *TokenSource) fetch(ctx context.Context, f *flight) (*Grant, error) {
+	if err := s.mayExchange(f.why); err != nil {
+		return nil, err
+	}
+	if err := s.enoughTime(ctx, f.asked); err != nil {
+		return nil, err
+	}
+	// From here on ctx does not count: an answer that nobody waits for any
+	// more would be a lost grant.
+	send, cancel := context.WithTimeout(context.Background(), s.cfg.refreshTimeout())
+	defer cancel()
+	next, attempts, err := s.cfg.refresh(send, s.descent.cur.grant)
+	f.attempts += attempts
+	if err != nil {
+		f.overrun = ctx.Err() != nil
+		return nil, asTokenError(err).withKey(s.key)
+	}
+	s.advance(next, f.why)
+	f.fetched = true
+	return next, nil
+}
