@@ -14,7 +14,8 @@
 //     runs out, once for all who need it, and has the new pair stored before
 //     anybody uses it.
 //   - [Store] is where grants are kept: in memory, in a directory (package
-//     filestore), or wherever its two methods lead.
+//     filestore), in a database (sqlstore, redisstore), or wherever its two
+//     methods lead.
 //   - [Config] ties them together, one for each application.
 //
 // A program stores the grant that an installation brings, once, and then uses

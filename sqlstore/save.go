@@ -1,0 +1,165 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/b24go/b24oauth"
+)
+
+// save stores g in place of the value that fn was given, and gives the lease
+// back with it if it is still ours.
+//
+// The answer to a save can get lost, so it is repeated under the same new
+// nonce: whichever try is carried out, and when, by its nonce it is found.
+func (l *lease) save(ctx context.Context, g *b24oauth.Grant) error {
+	data, err := g.MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("b24oauth/sqlstore: the grant was not stored: %w", err)
+	}
+	if err := new(b24oauth.Grant).UnmarshalBinary(data); err != nil {
+		return fmt.Errorf("b24oauth/sqlstore: the grant was not stored, it could not be read again: %w", err)
+	}
+	s, nonce := l.s, rand.Text()
+	values := []any{excerpt(g.MemberID), excerpt(host(g)), timestamp(s.dialect, g.Expiry), data, nonce}
+	lost := false // a try before this one may have been carried out
+	return s.persist(ctx, func(ctx context.Context, c *sql.Conn) (done bool, err error) {
+		defer func() { lost = lost || err != nil }()
+		done, err = changed(ctx, c, s.sql.save, append(values[:len(values):len(values)], l.owner, l.id.hash, l.nonce)...)
+		if done || err != nil {
+			return done, err
+		}
+		found, exists, err := l.found(ctx, c)
+		switch {
+		case err != nil:
+			return false, err
+		case exists && found == nonce:
+			return true, nil
+		case exists && found == l.nonce:
+			return false, nil // another Update of a key without a grant began just now
+		case !exists && l.nonce == "" && !lost:
+			// Nothing then and nothing now: the row of our lease has gone
+			// with the Update that took over.
+			return changed(ctx, c, s.sql.insert, append(values[:len(values):len(values)], l.id.hash, l.id.readable)...)
+		}
+		return false, b24oauth.ErrConflict
+	})
+}
+
+// remove deletes the row if its value is the one that fn was given.
+func (l *lease) remove(ctx context.Context) error {
+	if l.nonce == "" {
+		return l.removeNone(ctx)
+	}
+	s := l.s
+	lost := false // a try before this one may have been carried out
+	return s.persist(ctx, func(ctx context.Context, c *sql.Conn) (done bool, err error) {
+		defer func() { lost = lost || err != nil }()
+		done, err = changed(ctx, c, s.sql.remove, l.id.hash, l.nonce)
+		if done || err != nil {
+			return done, err
+		}
+		_, exists, err := l.found(ctx, c)
+		switch {
+		case err != nil:
+			return false, err
+		case !exists && lost:
+			return true, nil
+		}
+		return false, b24oauth.ErrConflict
+	})
+}
+
+// removeNone is remove for a key that had no grant. The row must not be
+// deleted as such: it may be another Update's lease by now.
+func (l *lease) removeNone(ctx context.Context) error {
+	err := l.s.persist(ctx, func(ctx context.Context, c *sql.Conn) (bool, error) {
+		found, _, err := l.found(ctx, c)
+		if err == nil && found != "" {
+			err = b24oauth.ErrConflict
+		}
+		return err == nil, err
+	})
+	if err == nil {
+		l.release(ctx)
+	}
+	return err
+}
+
+// found returns the nonce that is in the row now.
+func (l *lease) found(ctx context.Context, c *sql.Conn) (nonce string, exists bool, err error) {
+	err = c.QueryRowContext(ctx, l.s.sql.nonce, l.id.hash).Scan(&nonce)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", false, nil
+	}
+	return nonce, err == nil, err
+}
+
+// persist repeats a change until it is done, refused, or out of time. It
+// heeds nothing of ctx but its values.
+func (s *Store) persist(ctx context.Context, change func(context.Context, *sql.Conn) (done bool, err error)) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveBudget)
+	defer cancel()
+	var p pause
+	for {
+		done, err := s.onConn(ctx, change)
+		switch {
+		case done && err == nil:
+			return nil
+		case errors.Is(err, b24oauth.ErrConflict):
+			return err
+		case s.dialect.lasting(err), !p.sleep(ctx):
+			return fmt.Errorf("b24oauth/sqlstore: the stored grant was not changed, as far as is known: %w", errors.Join(err, ctx.Err()))
+		}
+	}
+}
+
+// onConn tries a change once. It waits for a connection in line with others
+// and then only for the database: to be sent back to the end of a long line
+// would not save anything.
+func (s *Store) onConn(ctx context.Context, change func(context.Context, *sql.Conn) (done bool, err error)) (bool, error) {
+	c, err := s.db.Conn(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, saveTry)
+	defer cancel()
+	return change(ctx, c)
+}
+
+// excerpt returns s for a column that is for people. What does not fit must
+// not keep a grant from being stored.
+func excerpt(s string) any {
+	const width = 255 // characters
+	if s == "" {
+		return nil
+	}
+	if runes := []rune(escape(s)); len(runes) > width {
+		return string(runes[:width])
+	}
+	return escape(s)
+}
+
+func host(g *b24oauth.Grant) string {
+	u, err := url.Parse(g.ClientEndpoint)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// timestamp returns t as text, so that no driver converts it to a zone of its
+// own; nil if it is not known or beyond what every database holds.
+func timestamp(d Dialect, t time.Time) any {
+	t = t.UTC()
+	if t.Year() < 1970 || t.Year() > 9999 {
+		return nil
+	}
+	return t.Format("2006-01-02 15:04:05.000000") + dialects[d].zone
+}

@@ -1,0 +1,295 @@
+// Package sqlstore keeps grants in a table of a database that the program
+// has already: PostgreSQL, MySQL or MariaDB, SQLite. It is the Store of a
+// program that runs on several machines.
+//
+// A Bitrix24 refresh token works once. Two machines that renew the same
+// grant at the same time, or one that dies between the exchange and the save,
+// leave a row with a token that nobody will take any more, and the user has
+// to install the application again. The obvious remedy, SELECT … FOR UPDATE
+// around the exchange, holds a connection for as long as Bitrix24 takes to
+// answer: a pool of ten renews ten grants at a time, and a statement timeout
+// or a failover rolls back the only copy of a new token. So an Update here
+// holds neither a connection nor a transaction while its function runs. One
+// statement takes a lease on the grant, for 30 s by the database's own clock,
+// and one statement saves, if and only if the row's nonce is still the one
+// that was read, no matter who holds the lease by then. An owner that is
+// still in the row when its lease has run out tells the next Update that its
+// holder never ended.
+//
+// The package imports no driver. It is tested with
+// github.com/jackc/pgx/v5/stdlib, github.com/go-sql-driver/mysql and
+// modernc.org/sqlite.
+//
+// # Schema
+//
+// [Store.CreateTable] makes the table. A DBA can make it by hand instead; the
+// program then needs the rights to SELECT, INSERT, UPDATE and DELETE. For
+// PostgreSQL, whose database must have the encoding UTF8:
+//
+//	CREATE TABLE IF NOT EXISTS b24oauth_grants (
+//		key_hash    BYTEA        NOT NULL PRIMARY KEY,
+//		grant_key   TEXT         NOT NULL,
+//		member_id   VARCHAR(255),
+//		domain      VARCHAR(255),
+//		expiry      TIMESTAMPTZ,
+//		version     BIGINT       NOT NULL,
+//		updated_at  TIMESTAMPTZ,
+//		nonce       VARCHAR(32)  NOT NULL,
+//		owner       VARCHAR(32)  NOT NULL,
+//		lease_until TIMESTAMPTZ  NOT NULL,
+//		grant_data  BYTEA
+//	)
+//
+// For MySQL and MariaDB:
+//
+//	CREATE TABLE IF NOT EXISTS b24oauth_grants (
+//		key_hash    BINARY(32)   NOT NULL PRIMARY KEY,
+//		grant_key   TEXT         NOT NULL,
+//		member_id   VARCHAR(255),
+//		domain      VARCHAR(255),
+//		expiry      DATETIME(6),
+//		version     BIGINT       NOT NULL,
+//		updated_at  DATETIME(6),
+//		nonce       VARCHAR(32)  CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+//		owner       VARCHAR(32)  CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+//		lease_until DATETIME(6)  NOT NULL,
+//		grant_data  MEDIUMBLOB
+//	) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+//
+// For SQLite:
+//
+//	CREATE TABLE IF NOT EXISTS b24oauth_grants (
+//		key_hash    BLOB    NOT NULL PRIMARY KEY,
+//		grant_key   TEXT    NOT NULL,
+//		member_id   TEXT,
+//		domain      TEXT,
+//		expiry      TEXT,
+//		version     INTEGER NOT NULL,
+//		updated_at  TEXT,
+//		nonce       TEXT    NOT NULL,
+//		owner       TEXT    NOT NULL,
+//		lease_until TEXT    NOT NULL,
+//		grant_data  BLOB
+//	)
+//
+// What a person finds in a row:
+//
+//	key_hash     SHA-256 of the key: no collation, no index limit has a say
+//	grant_key    the key; % and whatever cannot be seen or is no UTF-8 as %xx
+//	member_id    the portal's identity
+//	domain       the portal's present host
+//	expiry       when the access token ends, UTC, by the saving machine's clock
+//	version      1 for the first grant saved, one more with each save
+//	updated_at   the last save, UTC, by the database's clock
+//	nonce        random with each save; empty: no grant, but an Update of the
+//	             key that runs or was killed
+//	owner        the Update that holds the lease; empty: none
+//	lease_until  the end of its lease, UTC, by the database's clock
+//	grant_data   the grant, with its tokens in plain text; see b24oauth.Sealed
+//
+// version and the times are for people: nothing is decided by them. To remove
+// a grant by hand, delete its row.
+//
+// # What the database must do
+//
+// It has to be one database: read replicas and proxies that spread reads show
+// old tokens. A save must be durable when it is answered, which is the
+// default of all three: synchronous_commit=on in PostgreSQL,
+// innodb_flush_log_at_trx_commit=1 in MySQL, synchronous=FULL in SQLite. A
+// failover that loses the last saves loses those refresh tokens. Connections
+// have to be in autocommit mode; any isolation level will do. For MySQL their
+// character set has to be utf8mb4, the driver's default; interpolateParams=true
+// spares two round trips of three.
+//
+// A SQLite database is for one machine and needs a busy timeout. With WAL,
+// reading never waits for a save:
+//
+//	sql.Open("sqlite", "file:/var/lib/example/grants.db?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/b24go/b24oauth"
+)
+
+// A Store is a [b24oauth.Store] in a table. Make one with [New]; several on
+// the same table, in one process or on many machines, exclude each other.
+//
+// The fields are options, to be set before first use.
+type Store struct {
+	// Table is the name of the table, with or without a schema: letters,
+	// digits and underscores of ASCII. It is used without quotes, so
+	// PostgreSQL takes it in lower case. Empty: b24oauth_grants.
+	Table string
+
+	// Lease is how long an Update has its grant for itself, at most. The
+	// context of its function ends with it. It must leave room for an
+	// exchange and a save, and should be less than the EarlyExpiry of
+	// [b24oauth.Config], because it is also how long others wait for the
+	// grant of a process that was killed. Zero: 30 s.
+	Lease time.Duration
+
+	db      *sql.DB
+	dialect Dialect
+	asking  chan struct{} // holds an element for each Update that asks the database for its turn
+	build   sync.Once     // guards the two below
+	sql     *statements
+	err     error
+}
+
+var _ b24oauth.Store = (*Store)(nil)
+
+const (
+	defaultTable = "b24oauth_grants"
+	defaultLease = 30 * time.Second
+
+	// saveBudget is what the saving of a grant may take in all, saveTry what
+	// a single try may: a connection that went silent is not waited for until
+	// the end.
+	saveBudget = 10 * time.Second
+	saveTry    = 3 * time.Second
+
+	// askingAtATime keeps the line for a connection short, in which those who
+	// have a new token to save stand too, however many wait for their turn.
+	askingAtATime = 8
+
+	// releaseBudget is short because a lease that is not given back runs out.
+	releaseBudget = 2 * time.Second
+)
+
+// New returns a Store in the database. The Store does not close it, and needs
+// no connections of its own: a pool of a few serves thousands of grants. It
+// does not look at the database: see [Store.CreateTable].
+func New(db *sql.DB, d Dialect) *Store {
+	return &Store{db: db, dialect: d, asking: make(chan struct{}, askingAtATime)}
+}
+
+// CreateTable makes the table unless it exists. Any number of processes may
+// do so at the same time. It does not change a table that exists.
+func (s *Store) CreateTable(ctx context.Context) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	var err error
+	// Processes that do it at the same time get in each other's way in
+	// PostgreSQL, once.
+	for range 3 {
+		if _, err = s.db.ExecContext(ctx, s.sql.create); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("b24oauth/sqlstore: the table was not created: %w; let a DBA apply the schema in the package's documentation if this user may not", err)
+	}
+	return nil
+}
+
+// ready prepares the statements, once, and tells what is wrong with the
+// Store's options.
+func (s *Store) ready() error {
+	s.build.Do(func() {
+		table := s.Table
+		if table == "" {
+			table = defaultTable
+		}
+		s.sql, s.err = s.dialect.statements(table)
+		switch {
+		case s.err != nil:
+		case s.db == nil:
+			s.err = errors.New("b24oauth/sqlstore: no database: pass New what sql.Open returned")
+		case s.Lease < 0:
+			s.err = fmt.Errorf("b24oauth/sqlstore: Lease is %v: set how long an Update may take, or nothing for %v", s.Lease, defaultLease)
+		}
+	})
+	return s.err
+}
+
+func (s *Store) lease() time.Duration {
+	if s.Lease == 0 {
+		return defaultLease
+	}
+	return s.Lease
+}
+
+// Load implements [b24oauth.Store]. It is one SELECT that takes no lock.
+func (s *Store) Load(ctx context.Context, key string) (*b24oauth.Grant, error) {
+	id, err := s.identify(key)
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	err = s.wait(ctx, func(ctx context.Context) (bool, error) {
+		err := s.db.QueryRowContext(ctx, s.sql.load, id.hash).Scan(&data)
+		return true, err
+	})
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, fmt.Errorf("%w under %q", b24oauth.ErrNoGrant, key)
+	case err != nil:
+		return nil, fmt.Errorf("b24oauth/sqlstore: the grant cannot be read: %w", err)
+	}
+	return decode(key, data)
+}
+
+// Update implements [b24oauth.Store]. It needs no connection while fn runs.
+// Others that wait for their turn look every 50 ms at first and every second
+// later on.
+//
+// If the grant that fn returned could not be saved, nor refused, the lease is
+// left to run out: the save may still arrive, the caller is alive and will
+// try again, and another process must not come first with the refresh token
+// that is used up.
+func (s *Store) Update(ctx context.Context, key string, fn func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error)) error {
+	id, err := s.identify(key)
+	if err != nil {
+		return err
+	}
+	l, err := s.take(ctx, id)
+	if err != nil {
+		return err
+	}
+	settled := true
+	defer func() {
+		if settled {
+			l.release(ctx)
+		}
+	}()
+
+	fnCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), l.ends)
+	defer cancel()
+	g, err := fn(fnCtx, l.given)
+	remove := errors.Is(err, b24oauth.ErrDelete)
+	switch {
+	case remove:
+	case err != nil && l.inherited:
+		return fmt.Errorf("%w; an earlier Update of %q never ended: %w", err, key, b24oauth.ErrConflict)
+	case err != nil:
+		return err
+	case g == nil:
+		return nil
+	}
+
+	settled = false
+	if remove {
+		err = l.remove(ctx)
+	} else {
+		err = l.save(ctx, g)
+	}
+	settled = errors.Is(err, b24oauth.ErrConflict)
+	return err
+}
+
+// decode reads what was stored under key.
+func decode(key string, data []byte) (*b24oauth.Grant, error) {
+	g := new(b24oauth.Grant)
+	if err := g.UnmarshalBinary(data); err != nil {
+		return nil, lastingError{fmt.Errorf("b24oauth/sqlstore: the grant under %q is not usable: %w; it was left as it is: restore the row from a backup, or delete it and install the application again", key, err)}
+	}
+	return g, nil
+}
