@@ -203,6 +203,18 @@ func TestALeaseIsKeptWhenTheSaveFails(t *testing.T) {
 		if n := number(t, other, theKey); n != 1 {
 			t.Errorf("grant %d is stored; want the old one", n)
 		}
+
+		// The one who has the new pair does not wait for itself, and may not
+		// trust a refusal of the old one.
+		f.set(times(0, isSave, before))
+		ctx, cancel = context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		failure := errors.New("fn's own")
+		if err := s.Update(ctx, theKey, returning(nil, failure)); !errors.Is(err, failure) || !errors.Is(err, b24oauth.ErrConflict) {
+			t.Errorf("the next Update of the same Store = %v; want its fn called at once, and the doubt told", err)
+		}
+		put(t, s, theKey, 2)
+		put(t, other, theKey, 3)
 	})
 }
 

@@ -30,11 +30,19 @@ type lease struct {
 	ends      time.Time // by this machine's monotonic clock, not later than in the database
 }
 
-// take waits until it has the lease.
+// take waits until it has the lease. One that this Store kept, because it
+// could not save what was fetched under it, is gone on with at once.
 func (s *Store) take(ctx context.Context, id identity) (*lease, error) {
 	l := &lease{s: s, id: id, owner: rand.Text()}
+	kept, reclaimed := s.kept.LoadAndDelete(id.key)
+	if reclaimed {
+		l.owner, l.inherited = kept.(string), true
+	}
 	if err := s.wait(ctx, l.try); err != nil {
-		if l.asked {
+		switch {
+		case reclaimed:
+			s.kept.Store(id.key, l.owner)
+		case l.asked:
 			l.release(ctx)
 		}
 		return nil, fmt.Errorf("b24oauth/sqlstore: no exclusivity for %q: %w", id.key, err)

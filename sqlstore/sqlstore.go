@@ -138,6 +138,7 @@ type Store struct {
 	db      *sql.DB
 	dialect Dialect
 	asking  chan struct{} // holds an element for each Update that asks the database for its turn
+	kept    sync.Map      // key to owner of a lease that was kept after a failed save
 	build   sync.Once     // guards the two below
 	sql     *statements
 	err     error
@@ -242,9 +243,10 @@ func (s *Store) Load(ctx context.Context, key string) (*b24oauth.Grant, error) {
 // later on.
 //
 // If the grant that fn returned could not be saved, nor refused, the lease is
-// left to run out: the save may still arrive, the caller is alive and will
-// try again, and another process must not come first with the refresh token
-// that is used up.
+// kept: the save may still arrive, the caller is alive and will try again,
+// and another process must not come first with the refresh token that is used
+// up. The next Update of the key through the same Store goes on with it;
+// otherwise it runs out.
 func (s *Store) Update(ctx context.Context, key string, fn func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error)) error {
 	id, err := s.identify(key)
 	if err != nil {
@@ -282,6 +284,9 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 		err = l.save(ctx, g)
 	}
 	settled = errors.Is(err, b24oauth.ErrConflict)
+	if err != nil && !settled {
+		s.kept.Store(key, l.owner)
+	}
 	return err
 }
 
