@@ -179,8 +179,9 @@ func (c *Config) sweep(now time.Time) {
 	}
 }
 
-// setBusy records whether s has work that Flush must see to, even when s has
-// been replaced since.
+// setBusy records whether s has work that Flush must see to. A source that
+// was forgotten as idle and is used after all is the key's again, unless
+// another has taken its place.
 func (c *Config) setBusy(s *TokenSource, busy bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -192,6 +193,9 @@ func (c *Config) setBusy(s *TokenSource, busy bool) {
 		c.busy = make(map[*TokenSource]struct{})
 	}
 	c.busy[s] = struct{}{}
+	if _, ok := c.sources[s.key]; !ok && c.sources != nil {
+		c.sources[s.key] = s
+	}
 }
 
 // Client returns an http.Client whose requests carry the access token of the

@@ -12,8 +12,9 @@ import (
 // own is newer, written by another process or by a re-installation.
 
 // maxLeft is how many refresh tokens a source remembers to have left behind:
-// one an hour for the 30 days that a refresh token lives.
-const maxLeft = 30 * 24
+// those of more than a day, at one an hour. A Store that goes back further is
+// not recognised; the memory of many sources is worth more.
+const maxLeft = 32
 
 // descent is what a source knows of its grant's history. Whoever holds the
 // source's slot may touch it.

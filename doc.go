@@ -33,8 +33,9 @@
 // # Guarantees
 //
 //  1. One renewal at a time: at most one refresh of a grant is in flight, in
-//     this process and in all that share the Store. Its failure is shared
-//     within a process like its success.
+//     this process and in all that share the Store, as long as none of them
+//     stalls for longer than its lease; then the saved value still decides. A
+//     failure is shared within a process like a success.
 //  2. Saved before used: a new pair is in the Store before any request carries
 //     it. If the Store fails then, the pair is used from memory and saved as
 //     soon as the Store allows. Without exclusivity in the Store nothing is

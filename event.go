@@ -84,7 +84,11 @@ func (c *Config) emit(ctx context.Context, e Event) {
 	if c.Logger != nil {
 		c.survive(ctx, func() {
 			t := eventTexts[e.Kind]
-			c.Logger.LogAttrs(ctx, t.level, t.text, e.attrs()...)
+			level := t.level
+			if te, ok := e.Err.(*TokenError); ok && te.keep401 {
+				level = slog.LevelWarn // nothing failed, and nothing was tried
+			}
+			c.Logger.LogAttrs(ctx, level, t.text, e.attrs()...)
 		})
 	}
 	if c.OnEvent != nil {

@@ -38,6 +38,17 @@ type flight struct {
 	events   []Event
 }
 
+// hasLanded reports whether nothing of the flight is left to do but to tell
+// of it.
+func (f *flight) hasLanded() bool {
+	select {
+	case <-f.landed:
+		return true
+	default:
+		return false
+	}
+}
+
 func (f *flight) done(err *TokenError) {
 	f.once.Do(func() {
 		f.err = err
@@ -120,7 +131,7 @@ func (s *TokenSource) look() *TokenError {
 		err = s.reconcile(stored)
 	}
 	if err != nil {
-		return asTokenError(s.storeError(err))
+		return s.storeError(err)
 	}
 	return nil
 }
@@ -144,9 +155,9 @@ func (s *TokenSource) exchange(f *flight) (again bool, _ *TokenError) {
 	case fnErr == nil && f.fetched:
 		return false, s.rescue(f, err)
 	case fnErr == nil:
-		return false, asTokenError(s.storeError(err))
+		return false, s.storeError(err)
 	}
-	failure := asTokenError(s.storeError(fnErr))
+	failure := s.storeError(fnErr)
 	if f.overrun || errors.Is(err, ErrConflict) {
 		s.descent.suspect(time.Now().Add(s.cfg.refreshTimeout()))
 	}
@@ -234,7 +245,7 @@ func (s *TokenSource) save(ctx context.Context, f *flight, wait time.Duration) *
 		return asTokenError(fnErr)
 	case err != nil:
 		s.saveFailed(f, err)
-		f.unsaved = asTokenError(s.storeError(err))
+		f.unsaved = s.storeError(err)
 		return f.unsaved
 	}
 	s.descent.cur.unsaved.Store(false)

@@ -73,7 +73,7 @@ type leakySource struct{ Access *oauth2.Token }
 
 func (s leakySource) Token() (*oauth2.Token, error) { return s.Access, nil }
 
-func TestExportedTypesDoNotTellTheirSecrets(t *testing.T) {
+func TestGuarantee8ExportedTypesDoNotTellTheirSecrets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := answers(400, `{"error":"invalid_grant","error_description":"no CANARYrefresh91cc of CANARYsecret7f3a"}`)
 		c := endpointConfig(srv, func(c *b24oauth.Config) { c.ClientSecret = canaries[0] })
@@ -230,7 +230,7 @@ func everyLevel(err error) []error {
 	return all
 }
 
-func TestChattyServersAndNetworksMakeUsTellNoSecret(t *testing.T) {
+func TestGuarantee8ChattyServersAndNetworksMakeUsTellNoSecret(t *testing.T) {
 	for name, srv := range chatty() {
 		for _, method := range []string{"GET", "POST"} {
 			t.Run(name+" "+method, func(t *testing.T) {

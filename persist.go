@@ -22,7 +22,8 @@ import (
 // checks an implementation against this contract.
 //
 // All methods may be called concurrently. Grants handed in or out are copies:
-// neither side sees what the other does to its own.
+// neither side sees what the other does to its own. A Store that can
+// enumerate also has a method Keys(context.Context) iter.Seq2[string, error].
 type Store interface {
 	// Load returns the grant stored under key, or an error that wraps
 	// ErrNoGrant if there is none. It never waits for an Update. ctx bounds
@@ -35,6 +36,10 @@ type Store interface {
 	// an error stores nothing; ErrDelete deletes what is stored, and Update
 	// returns nil; any other error stores nothing and is returned, wrapped or
 	// as it is.
+	//
+	// After a write that failed, exclusivity is not given to others for as
+	// long as it lasts, but the next Update through the same Store gets it at
+	// once: its caller has the only copy of the new refresh token.
 	//
 	// The write succeeds only if the stored value is still the one that fn
 	// was given. If it is not, nothing is stored and the error is ErrConflict.

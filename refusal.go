@@ -31,16 +31,16 @@ func inspect(resp *http.Response) (resterror.Verdict, string) {
 		resp.Body.Close()
 		resp.Body = io.NopCloser(bytes.NewReader(head))
 	}
-	if strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") && len(head) > 0 {
+	switch encoding := resp.Header.Get("Content-Encoding"); {
+	case strings.EqualFold(encoding, "gzip"):
 		head = gunzip(head)
-		if head == nil {
-			return resterror.Other, ""
-		}
+	case encoding != "" && !strings.EqualFold(encoding, "identity"):
+		head = nil // the caller can read it; here it says as much as none
 	}
 	return resterror.Read(resp.StatusCode, head)
 }
 
-// gunzip returns the start of a compressed body, nil if it is none.
+// gunzip returns the start of a compressed body, nothing if it is none.
 func gunzip(data []byte) []byte {
 	z, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {

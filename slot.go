@@ -86,6 +86,9 @@ func (s *TokenSource) report(f *flight, before *snapshot, err *TokenError) {
 	if moved {
 		f.events = append(f.events, Event{Kind: EventRenamed, Key: s.key, Token: e.Token, Host: cur.host})
 	}
+	if err != nil && err.keep401 && s.keep != nil && s.keep.why == f.why && s.keep.err.Err == err.Err {
+		return // the same refusal again
+	}
 	onlySave := err != nil && err == f.unsaved && cur != nil && cur.fresh(time.Now())
 	if err == nil || onlySave || s.paused().told(err) {
 		return // well, or told already

@@ -75,7 +75,9 @@ func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 // programs that call Bitrix24 without [Transport]. If refused is not the
 // current token any more, that is the current one and nothing is renewed. A
 // token that is refused without ever having been accepted is renewed at most
-// once in ten seconds. Only Transport notes that a token was accepted.
+// once in ten seconds, and only Transport notes that one was accepted; within
+// them the error is a *[TokenError] that is ErrUnavailable. So it is when the
+// renewal fails, by the reasons that TokenError names.
 func (s *TokenSource) Renew(ctx context.Context, refused *oauth2.Token) (*oauth2.Token, error) {
 	if refused == nil || refused.AccessToken == "" {
 		return nil, configError("Renew was called without the token that was refused")
@@ -145,7 +147,7 @@ func (s *TokenSource) get(ctx context.Context, why reason) (*snapshot, error) {
 		return nil, err
 	}
 	s.touch(time.Now())
-	for last := false; ; last = true {
+	for last := false; ; {
 		sn, f, started, err := s.join(why)
 		if f == nil {
 			return sn, err
@@ -153,11 +155,22 @@ func (s *TokenSource) get(ctx context.Context, why reason) (*snapshot, error) {
 		if sn != nil && (!started || sn.fresh(time.Now())) {
 			return sn, nil // the token still works; only who starts its renewal waits for it
 		}
-		if err := s.wait(ctx, f); err != nil {
+		if err := s.wait(ctx, f, f.ready); err != nil {
+			if sn != nil && ctx.Err() == nil {
+				return sn, nil
+			}
 			return nil, err
 		}
 		if got := s.snap.Load(); got != nil && got.serves(why, time.Now()) {
 			return got, nil
+		}
+		if f.err == nil && !f.hasLanded() {
+			// Its pair was given out and does not serve this caller any more,
+			// while it still tries to save it. The next flight comes after it.
+			if err := s.wait(ctx, f, f.landed); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		switch {
 		case f.why != why && !last:
@@ -167,6 +180,7 @@ func (s *TokenSource) get(ctx context.Context, why reason) (*snapshot, error) {
 		case last:
 			return nil, unavailable("the token ran out or was replaced while it was renewed: try again").withKey(s.key)
 		}
+		last = true
 	}
 }
 
@@ -199,24 +213,24 @@ func (s *TokenSource) join(why reason) (sn *snapshot, f *flight, started bool, e
 	return sn, s.flight, true, nil
 }
 
-// wait returns when the flight has something to go on with, or ctx ends.
-func (s *TokenSource) wait(ctx context.Context, f *flight) error {
+// wait returns when until, a mark of the flight's, is closed, or ctx ends.
+func (s *TokenSource) wait(ctx context.Context, f *flight, until <-chan struct{}) error {
 	// Longer than a flight can take as long as its Store keeps its contract.
 	limit := f.started.Add(3*s.cfg.refreshTimeout() + 2*saveTimeout)
 	stuck := time.NewTimer(time.Until(limit))
 	defer stuck.Stop()
 	select {
-	case <-f.ready:
+	case <-until:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("b24oauth: grant %q: gave up waiting for a token: %w", s.key, ctx.Err())
 	case <-stuck.C:
 		select {
-		case <-f.ready: // both at once
+		case <-until: // both at once
 			return nil
 		default:
 		}
-		return unavailable("the Store (%T) does not return from Load or Update", s.cfg.store()).withKey(s.key)
+		return unavailable("the renewal goes on for too long: the Store (%T) does not return from Load or Update, or OnEvent does not return", s.cfg.store()).withKey(s.key)
 	}
 }
 
@@ -234,7 +248,7 @@ func (s *TokenSource) idleSince(now time.Time) time.Duration {
 }
 
 // storeError makes a failure of the Store a TokenError.
-func (s *TokenSource) storeError(err error) error {
+func (s *TokenSource) storeError(err error) *TokenError {
 	var te *TokenError
 	switch {
 	case errors.As(err, &te):

@@ -24,7 +24,8 @@ import (
 // A request is repeated only if its body can be had again, from
 // Request.GetBody or because nobody has read it; otherwise the portal's
 // refusal reaches the caller, whole, and the next request has the new token.
-// If there is no token to be had, RoundTrip returns a *[TokenError].
+// If there is no token to be had, RoundTrip returns a *[TokenError], and if
+// the request's context ends while it waits for one, the context's error.
 //
 // Transport keeps to the contract of RoundTripper: it does not change the
 // request, which is also the Response's Request, and its body is closed once.

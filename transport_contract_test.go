@@ -267,7 +267,7 @@ func TestTransportIsSafeForConcurrentUse(t *testing.T) {
 	}
 }
 
-func TestCallerSeesTheTokenNowhere(t *testing.T) {
+func TestGuarantee8CallerSeesTheTokenNowhere(t *testing.T) {
 	p := newProgram(t)
 	p.ExpireAccessTokens()
 	resp, err := p.client.Get(p.Endpoint() + "m?a=1")

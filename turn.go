@@ -37,7 +37,7 @@ func (s *TokenSource) inTurn(f *flight, fn func(context.Context, *Grant) (*Grant
 		stop()
 		return fn(ctx, g)
 	})
-	if errors.Is(err, errNoTurn) && context.Cause(waiting) == errNewer {
+	if errors.Is(err, errNoTurn) && errors.Is(err, errNewer) {
 		return nil
 	}
 	return err
@@ -48,7 +48,11 @@ func (s *TokenSource) inTurn(f *flight, fn func(context.Context, *Grant) (*Grant
 func (s *TokenSource) watch(ctx context.Context, known string, giveUp context.CancelCauseFunc) {
 	defer func() { _ = recover() }() // the flight's own Load panics too, and tells
 	for pause := 2 * firstLook; ; pause *= 2 {
-		if g, err := s.cfg.store().Load(ctx, s.key); err == nil && g.AccessToken != known {
+		g, err := s.cfg.store().Load(ctx, s.key)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil && g.AccessToken != known {
 			giveUp(errNewer)
 			return
 		}
@@ -61,18 +65,21 @@ func (s *TokenSource) watch(ctx context.Context, known string, giveUp context.Ca
 }
 
 // update is Store.Update with a bound on the waiting, and on that alone, also
-// for a Store that hands its ctx on to fn.
+// for a Store that hands its ctx on to fn. The error is errNoTurn if fn was
+// not called because the waiting ended.
 func (s *TokenSource) update(ctx context.Context, wait time.Duration, fn func(context.Context, *Grant) (*Grant, error)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	waiting := time.AfterFunc(wait, cancel)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	waiting := time.AfterFunc(wait, func() { cancel(fmt.Errorf("waited %v", wait.Round(time.Millisecond))) })
 	defer waiting.Stop()
+	began := false
 	err := s.cfg.store().Update(ctx, s.key, func(ctx context.Context, g *Grant) (*Grant, error) {
+		began = true
 		waiting.Stop()
 		return fn(ctx, g)
 	})
-	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("%w within %v: %w", errNoTurn, wait.Round(time.Millisecond), err)
+	if err != nil && !began && ctx.Err() != nil {
+		return fmt.Errorf("%w (%w): %w", errNoTurn, context.Cause(ctx), err)
 	}
 	return err
 }

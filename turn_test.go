@@ -72,3 +72,73 @@ func TestWaitingForATurnEndsWhenTheNewGrantIsThere(t *testing.T) {
 		}
 	})
 }
+
+// The look at the Store that a waiting flight has begun may come back when its
+// turn has come, too.
+func TestLookDuringTheWaitDoesNotHideAFailedSave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, events := newHooked(), &diary{}
+		p := newProgram(t, with(store, events))
+		<-time.After(2 * time.Hour)
+		newer := p.Install()
+		newer.Expiry = time.Now()
+		put(t, store.Store, key, newer)
+
+		inTurn, looked := make(chan struct{}), make(chan struct{})
+		looks := 0
+		store.onLoad(func(ctx context.Context) (*b24oauth.Grant, error) {
+			if looks++; looks == 2 { // the one during the wait
+				<-inTurn
+				defer close(looked)
+				return newer, nil
+			}
+			g := p.Install() // one that the flight has not seen, and that has run out
+			g.Expiry = time.Now()
+			return g, nil
+		})
+		failed := false
+		store.onUpdate(func(ctx context.Context, fn updateFunc) error {
+			if failed {
+				return store.Store.Update(ctx, key, fn)
+			}
+			failed = true
+			<-time.After(1500 * time.Millisecond)
+			_, err := fn(ctx, newer)
+			close(inTurn)
+			<-looked
+			synctest.Wait()
+			if err != nil {
+				return err
+			}
+			return errDown
+		})
+		got := token(t, p.source)
+		if err := p.config.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if g, err := store.Store.Load(t.Context(), key); err != nil || g.AccessToken != got {
+			t.Errorf("the token in use is not the stored one (%v): its grant would be lost with the process", err)
+		}
+		events.want(t, "save_failed", "renewed")
+	})
+}
+
+func TestTokenRefusedWhileItsPairIsBeingSavedIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, events := newHooked(), &diary{}
+		p := newProgram(t, with(store, events))
+		p.accept(t)
+		p.ExpireAccessTokens()
+		store.failSaves()
+		p.accept(t) // renewed, and used from memory
+		p.ExpireAccessTokens()
+		go func() {
+			<-time.After(3 * time.Second)
+			store.onUpdate(nil)
+		}()
+		resp, err := p.client.Get(p.Endpoint() + "profile")
+		if got := status(t, resp, err); got != 200 {
+			t.Errorf("status %d, want 200 after one more renewal", got)
+		}
+	})
+}
