@@ -60,7 +60,8 @@ type Config struct {
 	RefreshTimeout time.Duration
 
 	// HTTPClient sends token requests. It is used by way of a copy that
-	// follows no redirect and never sends a request twice. Nil: a client that
+	// follows no redirect and never sends a request twice, unless its
+	// Transport does so itself, as one with another http.Client inside may. Nil: a client that
 	// keeps no connection alive and heeds the proxy variables of the
 	// environment.
 	HTTPClient *http.Client

@@ -128,7 +128,8 @@ func (s *TokenSource) replace(ctx context.Context, g *Grant) error {
 		})
 	}
 	if err != nil {
-		return s.storeError(err)
+		current, _ := s.ownGrants()
+		return s.storeError(withoutTokens(err, current, g))
 	}
 	if cur := s.descent.cur; cur != nil && cur.grant.RefreshToken != "" && cur.grant.RefreshToken != next.RefreshToken {
 		s.descent.leave(cur.refresh)

@@ -101,7 +101,7 @@ func (s *TokenSource) Grant(ctx context.Context) (*Grant, error) {
 	}
 	g, err := s.cfg.store().Load(ctx, s.key)
 	if err != nil {
-		return nil, s.storeError(err)
+		return nil, s.storeError(withoutTokens(err, s.shownGrant()))
 	}
 	return g, nil
 }

@@ -37,7 +37,9 @@ type Transport struct {
 	// portal that the token names as Extra("client_endpoint").
 	Source oauth2.TokenSource
 
-	// Base sends the requests. Nil: http.DefaultTransport. It sees the token.
+	// Base sends the requests. Nil: http.DefaultTransport. It sees the token,
+	// and must not follow redirects, as no RoundTripper does but one that has
+	// an http.Client inside: it would take the token along.
 	Base http.RoundTripper
 
 	// Placement says where the token goes. Zero: PlaceAuto.
