@@ -155,11 +155,11 @@ func (s *process) Update(ctx context.Context, _ string, fn updateFunc) error {
 			return err
 		}
 	}
-	fnCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), l.expiry)
-	defer cancel()
 	s.place.mu.Lock()
+	fnCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), l.expiry)
 	l.lost = cancel
 	s.place.mu.Unlock()
+	defer cancel()
 
 	g, err := fn(fnCtx, given)
 	if err := s.step(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,10 +16,16 @@ import (
 func TestGuarantee8StoreThatQuotesATokenIsNotQuoted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newHooked()
+		var mu sync.Mutex // guards told
 		var told []error
+		tell := func(errs ...error) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, errs...)
+		}
 		p := newProgram(t, func(c *b24oauth.Config) {
 			c.Store = store
-			c.OnEvent = func(_ context.Context, e b24oauth.Event) { told = append(told, e.Err) }
+			c.OnEvent = func(_ context.Context, e b24oauth.Event) { tell(e.Err) }
 		})
 		g := p.Install()
 		if err := p.config.Save(t.Context(), key, g); err != nil {
@@ -37,7 +44,7 @@ func TestGuarantee8StoreThatQuotesATokenIsNotQuoted(t *testing.T) {
 			return fmt.Errorf("bad values %q, %q for %w", next.RefreshToken, next.AccessToken, errDown)
 		})
 		token(t, p.source)
-		told = append(told, p.config.Flush(t.Context()))
+		tell(p.config.Flush(t.Context()))
 		store.onUpdate(nil)
 
 		p.restart(func(c *b24oauth.Config) { c.Store = store })
@@ -45,7 +52,8 @@ func TestGuarantee8StoreThatQuotesATokenIsNotQuoted(t *testing.T) {
 		token := p.config.TokenSource(key)
 		store.onUpdate(func(context.Context, updateFunc) error { return errors.New("bad value " + g.RefreshToken) })
 		_, err := token.Token()
-		told = append(told, err, p.config.Save(t.Context(), key, g))
+		tell(err, p.config.Save(t.Context(), key, g))
+		synctest.Wait()
 
 		failures := 0
 		for _, err := range told {

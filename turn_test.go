@@ -119,6 +119,7 @@ func TestLookDuringTheWaitDoesNotHideAFailedSave(t *testing.T) {
 		if g, err := store.Store.Load(t.Context(), key); err != nil || g.AccessToken != got {
 			t.Errorf("the token in use is not the stored one (%v): its grant would be lost with the process", err)
 		}
+		synctest.Wait() // events are told after the flight has landed
 		events.want(t, "save_failed", "renewed")
 	})
 }
