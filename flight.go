@@ -32,7 +32,7 @@ type flight struct {
 
 	attempts int         // requests sent to the authorization server
 	fetched  bool        // a pair was fetched
-	asked    time.Time   // when exclusivity was last asked for
+	asked    time.Time   // when exclusivity was asked for
 	overrun  bool        // exclusivity had ended when the server answered
 	unsaved  *TokenError // the last failure to save a pair
 	events   []Event
@@ -143,7 +143,8 @@ func (s *TokenSource) look() *TokenError {
 // another grant now, and all starts over.
 func (s *TokenSource) exchange(f *flight) (again bool, _ *TokenError) {
 	var fnErr error
-	err := s.inTurn(f, func(ctx context.Context, stored *Grant) (*Grant, error) {
+	f.asked = time.Now()
+	err := s.update(context.Background(), s.cfg.refreshTimeout(), func(ctx context.Context, stored *Grant) (*Grant, error) {
 		var g *Grant
 		g, again, fnErr = s.exclusively(ctx, f, stored)
 		return g, fnErr

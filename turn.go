@@ -9,60 +9,11 @@ import (
 
 // What a flight does to have the grant to itself, and while it has.
 
-// firstLook is how long a flight waits for exclusivity before it looks at the
-// Store; each further wait is twice as long.
-const firstLook = time.Second
-
-var (
-	errNoTurn = errors.New("exclusivity was not to be had")
-	errNewer  = errors.New("the Store holds a newer grant")
-)
-
-// inTurn is Store.Update for a flight. Whoever has the turn is most likely
-// renewing the very grant that is waited for; so the Store is looked at during
-// the wait, which ends, without a turn and without an error, when another
-// grant is there.
-func (s *TokenSource) inTurn(f *flight, fn func(context.Context, *Grant) (*Grant, error)) error {
-	waiting, giveUp := context.WithCancelCause(context.Background())
-	defer giveUp(nil)
-	watching, stop := context.WithCancel(context.Background())
-	defer stop()
-	known := s.descent.cur.grant.AccessToken
-	first := time.AfterFunc(firstLook, func() { s.watch(watching, known, giveUp) })
-	defer first.Stop()
-
-	f.asked = time.Now()
-	err := s.update(waiting, s.cfg.refreshTimeout(), func(ctx context.Context, g *Grant) (*Grant, error) {
-		first.Stop()
-		stop()
-		return fn(ctx, g)
-	})
-	if errors.Is(err, errNoTurn) && errors.Is(err, errNewer) {
-		return nil
-	}
-	return err
-}
-
-// watch looks at the Store until ctx ends or it holds another grant than the
-// one with the known access token.
-func (s *TokenSource) watch(ctx context.Context, known string, giveUp context.CancelCauseFunc) {
-	defer func() { _ = recover() }() // the flight's own Load panics too, and tells
-	for pause := 2 * firstLook; ; pause *= 2 {
-		g, err := s.cfg.store().Load(ctx, s.key)
-		if ctx.Err() != nil {
-			return
-		}
-		if err == nil && g.AccessToken != known {
-			giveUp(errNewer)
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-	}
-}
+// errNoTurn: fn was not called. A flight does not give up waiting before its
+// time because the Store shows a newer grant by now: an abandoned request for
+// a lease can be granted after all, to nobody, and blocks the grant for as long
+// as a lease lasts.
+var errNoTurn = errors.New("exclusivity was not to be had")
 
 // update is Store.Update with a bound on the waiting, and on that alone, also
 // for a Store that hands its ctx on to fn. The error is errNoTurn if fn was
