@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -152,7 +153,7 @@ func (w *world) search(scenario string) {
 		w.tell(tellValue(name, v))
 	}
 	w.mu.Lock()
-	all := append(w.seen, told{"the log", w.log.String()})
+	all := append(slices.Clone(w.seen), told{"the log", w.log.String()})
 	w.mu.Unlock()
 	all = append(all, w.stranger.tell()...)
 	all = append(all, tellFiles(w.t, w.dir)...)
