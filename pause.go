@@ -114,12 +114,12 @@ func backoff(steps int) time.Duration {
 // now, or nil if it may. The Store has just been looked at.
 func (s *TokenSource) mayExchange(why reason) *TokenError {
 	d, p, now := &s.descent, s.paused(), time.Now()
-	kept := func(kind, err error) *TokenError {
+	keep := func(kind, err error) *TokenError {
 		return &TokenError{Key: s.key, Err: err, kind: kind, keep401: true}
 	}
 	switch {
 	case d.cur.grant.RefreshToken == "":
-		return kept(ErrReauthorize, errNoRefreshToken)
+		return keep(ErrReauthorize, errNoRefreshToken)
 	case d.dead == d.cur.refresh:
 		return d.deadErr
 	case d.doubts(d.cur.refresh) && d.doubt.err != nil:
@@ -132,9 +132,9 @@ func (s *TokenSource) mayExchange(why reason) *TokenError {
 	case !why.denies(d.cur):
 		return nil
 	case why.vague && d.cur.denied.Load():
-		return kept(ErrUnavailable, errStillDenied)
+		return keep(ErrUnavailable, errStillDenied)
 	case !d.cur.accepted.Load() && now.Sub(d.freshRenewal) < freshPause:
-		return kept(ErrUnavailable, errFreshRefused)
+		return keep(ErrUnavailable, errFreshRefused)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ type sending struct {
 	url   url.URL
 	token string
 	own   sentBody   // the caller's body, if this sending has it
-	body  placedBody // what puts the token into it
+	body  readCloser // what puts the token into it
 	kind  bodyKind
 	get   func() (io.ReadCloser, error) // the caller's GetBody
 }
@@ -88,14 +88,15 @@ func (s *sending) getBody() (io.ReadCloser, error) {
 	return s.place(body), nil
 }
 
-func (s *sending) place(body io.ReadCloser) placedBody {
+func (s *sending) place(body io.ReadCloser) readCloser {
 	if s.kind == jsonBody {
-		return placedBody{authparam.NewJSONReader(body, s.token), body}
+		return readCloser{authparam.NewJSONReader(body, s.token), body}
 	}
-	return placedBody{authparam.NewFormReader(body, s.token), body}
+	return readCloser{authparam.NewFormReader(body, s.token), body}
 }
 
-type placedBody struct {
+// readCloser is a body that is read through something and closed as it is.
+type readCloser struct {
 	io.Reader
 	io.Closer
 }

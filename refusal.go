@@ -23,10 +23,10 @@ func inspect(resp *http.Response) (resterror.Verdict, string) {
 	head, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal+1))
 	switch {
 	case err != nil:
-		resp.Body = &putBack{Reader: io.MultiReader(bytes.NewReader(head), failing{err}), Closer: resp.Body}
+		resp.Body = readCloser{io.MultiReader(bytes.NewReader(head), failing{err}), resp.Body}
 		return resterror.Other, ""
 	case len(head) > maxRefusal:
-		resp.Body = &putBack{Reader: io.MultiReader(bytes.NewReader(head), resp.Body), Closer: resp.Body}
+		resp.Body = readCloser{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
 	default:
 		resp.Body.Close()
 		resp.Body = io.NopCloser(bytes.NewReader(head))
@@ -49,12 +49,6 @@ func gunzip(data []byte) []byte {
 	// What follows a cut is not missed: the code stands at the beginning.
 	plain, _ := io.ReadAll(io.LimitReader(z, maxRefusal))
 	return plain
-}
-
-// putBack is a body whose beginning was read and put back.
-type putBack struct {
-	io.Reader
-	io.Closer
 }
 
 // failing is the end of a body that broke off.

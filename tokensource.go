@@ -215,7 +215,7 @@ func (s *TokenSource) join(why reason) (sn *snapshot, f *flight, started bool, e
 
 // wait returns when until, a mark of the flight's, is closed, or ctx ends.
 func (s *TokenSource) wait(ctx context.Context, f *flight, until <-chan struct{}) error {
-	// Longer than a flight can take as long as its Store keeps its contract.
+	// Longer than any round of a flight takes whose Store keeps its contract.
 	limit := f.started.Add(3*s.cfg.refreshTimeout() + 2*saveTimeout)
 	stuck := time.NewTimer(time.Until(limit))
 	defer stuck.Stop()
