@@ -213,7 +213,7 @@ func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values
 			return pause/2 + rand.N(pause)
 		},
 	}
-	req, err := c.tokenRequest(ctx, u, params)
+	req, err := c.tokenRequest(quietTrace{ctx}, u, params)
 	if err != nil {
 		return nil, 0, configError("the token request cannot be built: check Config.TokenURL and Config.TokenMethod")
 	}

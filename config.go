@@ -59,11 +59,13 @@ type Config struct {
 	// 0: 15 s. A Store with leases must grant them for this and 10 s more.
 	RefreshTimeout time.Duration
 
-	// HTTPClient sends token requests. It is used by way of a copy that
-	// follows no redirect and never sends a request twice, unless its
-	// Transport does so itself, as one with another http.Client inside may. Nil: a client that
-	// keeps no connection alive and heeds the proxy variables of the
-	// environment.
+	// HTTPClient sends token requests, by way of a copy that follows no
+	// redirect and never sends a request twice. Its Transport must do neither:
+	// an answer that it fetched from elsewhere is an error. If that is
+	// go-retryablehttp's, the client inside of it is used instead, since it
+	// repeats requests and logs their URLs. Nil: a client that keeps no
+	// connection alive, with TLS 1.2 at least, and with the proxies of the
+	// environment, except for this machine itself.
 	HTTPClient *http.Client
 
 	// Logger gets a line for every renewal and every failure, without

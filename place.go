@@ -31,6 +31,9 @@ func (c *call) prepare(token string, sn *snapshot) (*http.Request, error) {
 		s = new(sending)
 	}
 	s.req, s.url, s.token = *c.req, *c.req.URL, token
+	if ctx := c.req.Context(); hearsHeaders(ctx) {
+		s.req = *c.req.WithContext(quietTrace{ctx})
+	}
 	out, u := &s.req, &s.url
 	out.URL = u
 	if sn != nil && (u.Scheme != sn.scheme || canonicalHost(u) != sn.host) {

@@ -1,42 +1,119 @@
 package b24oauth
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+)
 
-// A database driver's error may quote the values of its statement, and those
-// of a save are tokens. What a Store says goes into errors, logs and events
-// without them.
+// The errors of others may quote what they were given: a transport the URL of
+// a request, a database driver the values of its statement. What they say is
+// kept, without the secrets.
 
-// quietError is a Store's error whose text was redacted. It still answers
-// errors.Is, which tells nothing but yes or no.
+// quietError is an error whose text was redacted. It still answers errors.Is,
+// which tells nothing but yes or no, and errors.As for the causes that quote
+// no secret: a *net.OpError within a *url.Error, say.
 type quietError struct {
-	text string
-	is   func(target error) bool // a field with the error itself would be printed by %#v
+	text    string
+	causes  []error
+	is      func(target error) bool // a field with the error itself would be printed by %#v
+	timeout bool
 }
 
 func (e *quietError) Error() string        { return e.text }
 func (e *quietError) Is(target error) bool { return e.is(target) }
+func (e *quietError) Unwrap() []error      { return e.causes }
+func (e *quietError) Timeout() bool        { return e.timeout }
+
+// quotedQuery is a query that a secret stood in. Nothing of it is told.
+var quotedQuery = regexp.MustCompile(`\?[^\s"'<>]*` + regexp.QuoteMeta(redacted) + `[^\s"'<>]*`)
+
+// quiet returns err, or what can be told of it if it quotes a secret.
+func quiet(err error, secrets ...string) error {
+	if err == nil || !shows(err, secrets) {
+		return err
+	}
+	return &quietError{
+		text:    quotedQuery.ReplaceAllString(redactText(err.Error(), secrets...), "?"+redacted),
+		causes:  quietCauses(err, secrets),
+		is:      func(target error) bool { return errors.Is(err, target) },
+		timeout: isTimeout(err),
+	}
+}
+
+// quietCauses returns the outermost of the errors within err that quote no
+// secret.
+func quietCauses(err error, secrets []string) (quiet []error) {
+	var within []error
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		within = append(within, e.Unwrap())
+	case interface{ Unwrap() []error }:
+		within = e.Unwrap()
+	}
+	for _, cause := range within {
+		switch {
+		case cause == nil:
+		case shows(cause, secrets):
+			quiet = append(quiet, quietCauses(cause, secrets)...)
+		default:
+			quiet = append(quiet, cause)
+		}
+	}
+	return quiet
+}
+
+// shows reports whether printing err in any way shows a secret.
+func shows(err error, secrets []string) bool {
+	for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err)} {
+		for _, secret := range secrets {
+			if quotes(text, secret) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
 
 // withoutTokens returns an error of the Store without the tokens of the
 // grants that it may be about.
 func withoutTokens(err error, grants ...*Grant) error {
-	if err == nil {
-		return nil
-	}
-	text := err.Error()
+	var secrets []string
 	for _, g := range grants {
 		if g == nil {
 			continue
 		}
 		for _, f := range g.secrets() {
-			if quotes(text, *f.value) {
-				text = redactText(text, *f.value)
-			}
+			secrets = append(secrets, *f.value)
 		}
 	}
-	if text == err.Error() {
-		return err
+	return quiet(err, secrets...)
+}
+
+// quotes reports whether text contains the secret, as it is or as a URL
+// writes it.
+func quotes(text, secret string) bool {
+	return secret != "" && (strings.Contains(text, secret) || strings.Contains(text, url.QueryEscape(secret)))
+}
+
+const redacted = "[REDACTED]" // what stands for a secret
+
+// redactText returns text without the secrets in any form.
+func redactText(text string, secrets ...string) string {
+	for _, secret := range secrets {
+		if quotes(text, secret) {
+			text = strings.ReplaceAll(text, secret, redacted)
+			text = strings.ReplaceAll(text, url.QueryEscape(secret), redacted)
+		}
 	}
-	return &quietError{text, func(target error) bool { return errors.Is(err, target) }}
+	return text
 }
 
 // ownGrants returns the grants whose tokens an error can quote that comes

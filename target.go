@@ -129,15 +129,3 @@ func cleanLocation(resp *http.Response, token string) {
 		resp.Header["Location"][i] = redactText(base, token)
 	}
 }
-
-// quotes reports whether text contains the secret, as it is or as a URL
-// writes it.
-func quotes(text, secret string) bool {
-	return secret != "" && (strings.Contains(text, secret) || strings.Contains(text, url.QueryEscape(secret)))
-}
-
-// redactText returns text without the secret in any form.
-func redactText(text, secret string) string {
-	text = strings.ReplaceAll(text, secret, "[REDACTED]")
-	return strings.ReplaceAll(text, url.QueryEscape(secret), "[REDACTED]")
-}

@@ -13,6 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
 )
 
 // defaultLifetime is assumed of an access token whose answer does not say,
@@ -58,7 +61,7 @@ func (t *text) UnmarshalJSON(data []byte) error {
 // lifetime counts from asked, or the reason why there is none.
 func readAnswer(resp *http.Response, err error, asked time.Time) (*Grant, *TokenError) {
 	if err != nil {
-		return nil, unavailable("%w", withoutURL(err))
+		return nil, asTokenError(withoutURL(err))
 	}
 	defer resp.Body.Close()
 	fail := func(format string, args ...any) (*Grant, *TokenError) {
@@ -219,10 +222,19 @@ func isLoopback(host string) bool {
 	return err == nil && addr.IsLoopback()
 }
 
-// canonicalHost returns the host in lower case, with the port if it is not
-// the scheme's own.
+// canonicalHost returns the host as it is looked up, in lower case and IDNA's
+// ASCII form, with the port if it is not the scheme's own.
 func canonicalHost(u *url.URL) string {
 	host, port := strings.ToLower(u.Host), u.Port()
+	if strings.ContainsFunc(u.Host, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		name, err := idna.Lookup.ToASCII(u.Hostname()) // as net/http does
+		if err != nil {
+			return u.Host // nobody's, and not to be folded into somebody's
+		}
+		if host = name; port != "" {
+			host += ":" + port
+		}
+	}
 	if port == "" || port == "443" && u.Scheme == "https" || port == "80" && u.Scheme == "http" {
 		host = strings.TrimSuffix(host, ":"+port)
 	}

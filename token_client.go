@@ -1,38 +1,85 @@
 package b24oauth
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
 )
 
 // tokenClient returns the client for token requests: the user's or our own,
 // made unable to send a request twice or to follow a redirect.
 func (c *Config) tokenClient() *http.Client {
-	client := http.Client{}
+	client := http.Client{Transport: ownTransport}
 	if c.HTTPClient != nil {
-		client = *c.HTTPClient
+		client = *withoutRetries(c.HTTPClient)
 	}
-	base := client.Transport
-	switch {
-	case base == nil && c.HTTPClient == nil:
-		base = ownTransport
-	case base == nil:
-		base = http.DefaultTransport
+	if client.Transport == nil {
+		client.Transport = http.DefaultTransport
 	}
-	client.Transport = onceTransport{base}
+	client.Transport = onceTransport{client.Transport}
 	return &client
+}
+
+// withoutRetries returns the client inside of go-retryablehttp's transport, if
+// that is what c has: it repeats requests, of which each is one exchange, and
+// logs their URLs.
+func withoutRetries(c *http.Client) *http.Client {
+	rt, ok := c.Transport.(*retryablehttp.RoundTripper)
+	if !ok {
+		return c
+	}
+	inner := http.Client{}
+	if rt.Client != nil && rt.Client.HTTPClient != nil {
+		inner = *rt.Client.HTTPClient
+	}
+	if c.Timeout > 0 {
+		inner.Timeout = c.Timeout
+	}
+	return &inner
 }
 
 // ownTransport keeps no connection, so that none can be found dead.
 var ownTransport = &http.Transport{
-	Proxy:               http.ProxyFromEnvironment, // never for loopback
+	Proxy:               proxy,
 	DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+	TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 	TLSHandshakeTimeout: 10 * time.Second,
 	DisableKeepAlives:   true,
 	ForceAttemptHTTP2:   true,
+}
+
+// proxy is the environment's, never for this machine itself.
+func proxy(req *http.Request) (*url.URL, error) {
+	if isLoopback(req.URL.Hostname()) {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(req)
+}
+
+// toThisMachine returns req, or a copy that reaches this machine by its usual
+// name: net/http would take a name under localhost to a proxy, or ask for it
+// on the network, and without TLS everybody on the way could read along.
+func toThisMachine(req *http.Request) *http.Request {
+	host := req.URL.Hostname()
+	if _, err := netip.ParseAddr(host); req.URL.Scheme != "http" || !isLoopback(host) || err == nil {
+		return req
+	}
+	out, u := req.WithContext(req.Context()), *req.URL
+	if out.URL = &u; out.Host == "" {
+		out.Host = u.Host
+	}
+	u.Host = "localhost"
+	if port := req.URL.Port(); port != "" {
+		u.Host += ":" + port
+	}
+	return out
 }
 
 // onceTransport sends each request once. net/http takes a request for
@@ -54,10 +101,18 @@ func (t onceTransport) RoundTrip(req *http.Request) (resp *http.Response, err er
 		once.Body = emptyBody{}
 	}
 	once.GetBody = nil
-	resp, err = t.base.RoundTrip(once)
-	if resp != nil {
-		resp.Header.Del("Location")
+	if t.base == http.RoundTripper(ownTransport) {
+		once = toThisMachine(once)
 	}
+	resp, err = t.base.RoundTrip(once)
+	if resp == nil {
+		return resp, err
+	}
+	if host := followed(resp, once); host != "" {
+		discard(resp)
+		return nil, configError("the Transport of Config.HTTPClient (%T) followed a redirect to %q by itself, where the client secret does not belong: let the CheckRedirect of its http.Client return http.ErrUseLastResponse", t.base, shorten(host))
+	}
+	resp.Header.Del("Location")
 	return resp, err
 }
 

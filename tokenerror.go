@@ -1,7 +1,6 @@
 package b24oauth
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -127,6 +126,10 @@ func (e *TokenError) whom() string {
 // Unwrap returns the cause.
 func (e *TokenError) Unwrap() error { return e.Err }
 
+// Timeout reports whether the cause was a timeout, as net.Error does and
+// *url.Error asks.
+func (e *TokenError) Timeout() bool { return isTimeout(e.Err) }
+
 // MarshalText returns what Error does, so that JSON tells the cause, and no
 // more than Error would.
 func (e *TokenError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
@@ -194,32 +197,15 @@ func asTokenError(err error) *TokenError {
 // redact takes the secrets that were sent out of what the server, or the
 // user's own transport, said of them.
 func (e *TokenError) redact(sent url.Values) {
-	clean := func(text string) string {
-		for _, name := range []string{"client_secret", "refresh_token", "code"} {
-			if secret := sent.Get(name); quotes(text, secret) {
-				text = redactText(text, secret)
-			}
-		}
-		return text
+	var secrets []string
+	for _, name := range []string{"client_secret", "refresh_token", "code"} {
+		secrets = append(secrets, sent.Get(name))
 	}
-	e.Description = shorten(clean(e.Description))
-	if clean(e.Code) != e.Code {
+	e.Description = shorten(redactText(e.Description, secrets...))
+	if redactText(e.Code, secrets...) != e.Code {
 		e.Code = unreadableCode
 	}
-	if e.Err == nil {
-		return
-	}
-	text := clean(e.Err.Error())
-	if text == e.Err.Error() {
-		return
-	}
-	cause := e.Err
-	e.Err = errors.New(text)
-	for _, known := range []error{context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(cause, known) {
-			e.Err = fmt.Errorf("%s (%w)", text, known)
-		}
-	}
+	e.Err = quiet(e.Err, secrets...)
 }
 
 // unreadableCode stands for a code that cannot be shown.

@@ -17,9 +17,10 @@ import (
 // The token goes to the portal that the grant names and nowhere else, over
 // https (plain http on loopback only). Any other request passes as it came:
 // one to another host, an incoming webhook, whose path is its secret, and a
-// signed file link, whose signature covers the auth parameter. A request to
-// an address that the portal had before it was renamed goes to its present
-// one.
+// signed file link, whose signature covers the auth parameter; only the
+// Referer that an http.Client writes after a redirect to another host is cut
+// to its origin, as browsers do. A request to an address that the portal had
+// before it was renamed goes to its present one.
 //
 // A request is repeated only if its body can be had again, from
 // Request.GetBody or because nobody has read it; otherwise the portal's
@@ -37,9 +38,11 @@ type Transport struct {
 	// portal that the token names as Extra("client_endpoint").
 	Source oauth2.TokenSource
 
-	// Base sends the requests. Nil: http.DefaultTransport. It sees the token,
-	// and must not follow redirects, as no RoundTripper does but one that has
-	// an http.Client inside: it would take the token along.
+	// Base sends the requests. Nil: http.DefaultTransport. It sees the token.
+	// It must not follow redirects, which only a RoundTripper with an
+	// http.Client inside does: that one takes the token along, and what it
+	// found elsewhere is an error here. go-retryablehttp's is used by way of a
+	// copy that follows none.
 	Base http.RoundTripper
 
 	// Placement says where the token goes. Zero: PlaceAuto.
@@ -139,7 +142,7 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 // passThrough sends a request that gets no token. If a redirect brought it
 // here and ours with it, ours is taken out.
 func (t *Transport) passThrough(req *http.Request, token string) (*http.Response, error) {
-	return t.send(withoutToken(req, token), req, token)
+	return t.send(withoutToken(req, token), req, "")
 }
 
 // CloseIdleConnections closes the idle connections of Base, if it can.
@@ -156,15 +159,24 @@ func (t *Transport) base() http.RoundTripper {
 	return http.DefaultTransport
 }
 
-// send hands out, which stands for the caller's req, to Base.
+// send hands out, which stands for the caller's req and carries token if that
+// is not empty, to Base.
 func (t *Transport) send(out, req *http.Request, token string) (*http.Response, error) {
-	resp, err := t.base().RoundTrip(out)
+	out = withOwnReferer(out)
+	if t.Base == nil {
+		out = toThisMachine(out)
+	}
+	resp, err := unfollowing(t.base()).RoundTrip(out)
 	if err != nil {
 		discard(resp)
-		return nil, withoutSecret(err, token)
+		return nil, quiet(err, token)
 	}
 	if resp == nil {
 		return nil, fmt.Errorf("b24oauth: Transport.Base (%T) returned neither a response nor an error", t.base())
+	}
+	if host := followed(resp, out); host != "" && token != "" {
+		discard(resp)
+		return nil, configError("Transport.Base (%T) followed a redirect of the portal to %q by itself, where the token does not belong: put it above Transport, or let the CheckRedirect of its http.Client return http.ErrUseLastResponse", t.base(), shorten(host))
 	}
 	resp.Request = req
 	return resp, nil
@@ -272,19 +284,4 @@ func (c *call) followRename(resp *http.Response, sn *snapshot, out *http.Request
 	}
 	c.moved = true
 	return next
-}
-
-// withoutSecret returns err, or what can be said of it if its text contains
-// the secret, as those of some transports do: its cause at least, by which
-// errors.Is and errors.As tell a timeout from a refused connection.
-func withoutSecret(err error, secret string) error {
-	if !quotes(err.Error(), secret) {
-		return err
-	}
-	for cause := errors.Unwrap(err); cause != nil; cause = errors.Unwrap(cause) {
-		if !quotes(cause.Error(), secret) {
-			return fmt.Errorf("b24oauth: Transport.Base failed: %w", cause)
-		}
-	}
-	return fmt.Errorf("b24oauth: Transport.Base failed: %s", redactText(err.Error(), secret))
 }

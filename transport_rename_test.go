@@ -321,7 +321,7 @@ func redirectUnconfirmed(t *testing.T) {
 		if got := status(t, resp, err); got != 200 {
 			t.Errorf("status %d, want 200", got)
 		}
-		want := []seen{{URI: "/rest/m?a=1", Referer: "http://portal.localhost/rest/m?a=1"}}
+		want := []seen{{URI: "/rest/m?a=1", Referer: "http://portal.localhost/"}}
 		if diff := cmp.Diff(want, *strangers); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
