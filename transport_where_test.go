@@ -16,7 +16,10 @@ func TestGuarantee7TokenGoesToItsPortalOnly(t *testing.T) {
 	t.Run("by address", tokenByAddress)
 	t.Run("webhooks and signed links pass untouched", ownSecrets)
 	t.Run("across redirects", tokenAcrossRedirects)
+	t.Run("across redirects, with go-retryablehttp below", retryingBaseFollowsNothing)
+	t.Run("or the Base that follows redirects is found out", followingBaseIsFoundOut)
 	t.Run("in no Location", tokenInNoLocation)
+	t.Run("nor a webhook in a Referer", webhookStaysOutOfReferers)
 	t.Run("in no error of Base", tokenInNoError)
 	t.Run("from a source that is no TokenSource", tokenOfOtherSources)
 }
@@ -54,6 +57,14 @@ func tokenByAddress(t *testing.T) {
 		{"upper case in the grant", "https://PORTAL.example/rest/", "https://portal.example/rest/m", "https://portal.example/rest/m?auth=TOKEN"},
 		{"default port spelled out", portal, "https://portal.example:443/rest/m", "https://portal.example:443/rest/m?auth=TOKEN"},
 		{"default port spelled out in the grant", "https://portal.example:443/rest/", "https://portal.example/rest/m", "https://portal.example/rest/m?auth=TOKEN"},
+		{"a name beyond ASCII", "https://портал.example/rest/", "https://ПОРТАЛ.example/rest/m", "https://ПОРТАЛ.example/rest/m?auth=TOKEN"},
+		{"a name beyond ASCII, as it is looked up", "https://портал.example/rest/", "https://xn--80awhdgm.example/rest/m", "https://xn--80awhdgm.example/rest/m?auth=TOKEN"},
+		{"a name beyond ASCII, as it is looked up in the grant", "https://XN--80awhdgm.example/rest/", "https://портал.example:443/rest/m", "https://портал.example:443/rest/m?auth=TOKEN"},
+		{"full width", portal, "https://ｐortal。example/rest/m", "https://ｐortal。example/rest/m?auth=TOKEN"},
+		{"a Kelvin sign", "https://kelvin.example/rest/", "https://\u212Aelvin.example/rest/m", "https://\u212Aelvin.example/rest/m?auth=TOKEN"},
+		{"a Cyrillic letter that looks alike", portal, "https://pоrtal.example/rest/m", ""},
+		{"a name that nobody can look up", "https://kelvi_n.example/rest/", "https://\u212Aelvi_n.example/rest/m", ""},
+		{"another domain after an ideographic stop", portal, "https://portal.example。evil.example/rest/m", ""},
 		{"userinfo", portal, "https://u:p@portal.example/rest/m", "https://u:p@portal.example/rest/m?auth=TOKEN"},
 		{"loopback", local, "http://127.0.0.1:8080/rest/m", "http://127.0.0.1:8080/rest/m?auth=TOKEN"},
 		{"former host", portal, "https://old.example/rest/m?a=1", "https://portal.example/rest/m?a=1&auth=TOKEN"},
@@ -95,6 +106,7 @@ func tokenByAddress(t *testing.T) {
 			case strings.Contains(strings.ToLower(c.url), "old.example"):
 				want.Host = "" // that of the URL
 			}
+			want.URL = mustParse(t, want.URL).String() // escaped, beyond ASCII
 			if diff := cmp.Diff(recorder{want}, went); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

@@ -1,0 +1,178 @@
+package b24oauth_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/b24go/b24oauth"
+)
+
+// exchangeAt asks a server for a token with our own client.
+func exchangeAt(t *testing.T, tokenURL string) error {
+	t.Helper()
+	c := endpointConfig(nil, func(c *b24oauth.Config) { c.HTTPClient, c.TokenURL = nil, tokenURL })
+	_, err := c.Exchange(t.Context(), "the-code", "")
+	return err
+}
+
+func TestGuarantee7OwnClientTrustsOnlyWhatTLSVouchesFor(t *testing.T) {
+	start := func(change func(*httptest.Server)) string {
+		ts := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request arrived") }))
+		ts.Config.ErrorLog = log.New(io.Discard, "", 0)
+		change(ts)
+		ts.StartTLS()
+		t.Cleanup(ts.Close)
+		return ts.URL + "/oauth/token/"
+	}
+	err := exchangeAt(t, start(func(*httptest.Server) {}))
+	if unknown, ok := errors.AsType[x509.UnknownAuthorityError](err); !ok || !errors.Is(err, b24oauth.ErrUnavailable) {
+		t.Errorf("an unknown certificate: error %v (%v)", err, unknown)
+	}
+	err = exchangeAt(t, start(func(ts *httptest.Server) {
+		ts.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+	}))
+	if alert, ok := errors.AsType[tls.AlertError](err); !ok && (err == nil || !strings.Contains(err.Error(), "version")) {
+		t.Errorf("TLS 1.1: error %v (%v)", err, alert)
+	}
+}
+
+// The proxies of the environment are read once in a process, so each case has
+// one of its own.
+func TestOwnClientHeedsProxiesButNotForLoopback(t *testing.T) {
+	if tokenURL := os.Getenv("B24OAUTH_TEST_TOKEN_URL"); tokenURL != "" {
+		fmt.Println("error:", exchangeAt(t, tokenURL))
+		portal := os.Getenv("B24OAUTH_TEST_PORTAL")
+		tr := &b24oauth.Transport{Source: newProgramAt(t, portal).source}
+		resp, err := tr.RoundTrip(get(t, portal+"m"))
+		if err == nil {
+			resp.Body.Close()
+		}
+		fmt.Println("error:", err)
+		return
+	}
+	seen := make(chan string, 100)
+	serve := func(handle http.HandlerFunc) *url.URL {
+		ts := httptest.NewServer(handle)
+		t.Cleanup(ts.Close)
+		return mustParse(t, ts.URL)
+	}
+	proxy := serve(func(w http.ResponseWriter, r *http.Request) {
+		seen <- "proxy " + r.Method + " " + r.Host
+		w.WriteHeader(http.StatusBadGateway)
+	})
+	here := serve(func(w http.ResponseWriter, r *http.Request) {
+		seen <- "here " + strings.TrimSuffix(r.Host, ":"+hostPort(r.Host)) + r.URL.Path
+		w.Write([]byte(`{"access_token":"a","client_endpoint":"https://portal.example/rest/"}`))
+	})
+	for _, c := range []struct{ tokenURL, portal, wantServer, wantPortal string }{
+		{"https://oauth.example/oauth/token/", "https://portal.example/rest/", "proxy CONNECT oauth.example:443", "proxy CONNECT portal.example:443"},
+		{"http://127.0.0.1:PORT/oauth/token/", "http://127.0.0.1:PORT/rest/", "here 127.0.0.1/oauth/token/", "here 127.0.0.1/rest/m"},
+		{"http://localhost:PORT/oauth/token/", "http://localhost:PORT/rest/", "here localhost/oauth/token/", "here localhost/rest/m"},
+		{"http://LOCALHOST:PORT/oauth/token/", "http://LOCALHOST:PORT/rest/", "here LOCALHOST/oauth/token/", "here LOCALHOST/rest/m"},
+		{"http://oauth.localhost:PORT/oauth/token/", "http://portal.localhost:PORT/rest/", "here oauth.localhost/oauth/token/", "here portal.localhost/rest/m"},
+	} {
+		fill := strings.NewReplacer("PORT", here.Port())
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOwnClientHeedsProxiesButNotForLoopback$", "-test.v")
+		cmd.Env = append(os.Environ(),
+			"HTTP_PROXY="+proxy.String(), "HTTPS_PROXY="+proxy.String(), "NO_PROXY=", "no_proxy=", "http_proxy=", "https_proxy=",
+			"B24OAUTH_TEST_TOKEN_URL="+fill.Replace(c.tokenURL), "B24OAUTH_TEST_PORTAL="+fill.Replace(c.portal))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", c.tokenURL, err, out)
+		}
+		got := make(map[string]bool)
+		for len(seen) > 0 {
+			got[<-seen] = true
+		}
+		if len(got) != 2 || !got[c.wantServer] || !got[c.wantPortal] {
+			t.Errorf("%s: arrived %v, want %q and %q\n%s", c.tokenURL, got, c.wantServer, c.wantPortal, out)
+		}
+	}
+}
+
+func hostPort(host string) string {
+	_, port, err := net.SplitHostPort(host)
+	if err != nil {
+		return ""
+	}
+	return port
+}
+
+func TestFailedTokenRequestKeepsItsCause(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close() // nobody listens there
+	err = exchangeAt(t, "http://"+l.Addr().String()+"/oauth/token/")
+	if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "dial" || !strings.Contains(err.Error(), l.Addr().String()) {
+		t.Errorf("error %v, want a *net.OpError that names the address", err)
+	}
+
+	dns := &net.DNSError{Err: "no such host", Name: "oauth.bitrix.info", IsNotFound: true}
+	for name, test := range map[string]struct {
+		err     error
+		timeout bool
+		is      error
+	}{
+		"a name that is not found":    {&net.OpError{Op: "dial", Net: "tcp", Err: dns}, false, nil},
+		"a connection that timed out": {&net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}, true, os.ErrDeadlineExceeded},
+		"a deadline":                  {context.DeadlineExceeded, true, context.DeadlineExceeded},
+		"a reset connection":          {&net.OpError{Op: "read", Net: "tcp", Err: io.ErrUnexpectedEOF}, false, io.ErrUnexpectedEOF},
+	} {
+		for how, wrap := range map[string]func(url string, err error) error{
+			"alone":               func(_ string, err error) error { return err },
+			"in a *url.Error":     func(u string, err error) error { return &url.Error{Op: "Get", URL: u, Err: err} },
+			"after the URL":       func(u string, err error) error { return fmt.Errorf("GET %s giving up after 5 attempts: %w", u, err) },
+			"after the URL twice": func(u string, err error) error { return fmt.Errorf("%s: %w", u, fmt.Errorf("%q: %w", u, err)) },
+			"beside the URL":      func(u string, err error) error { return errors.Join(errors.New("not sent: "+u), err) },
+		} {
+			c := endpointConfig(authServer(func(req *http.Request) (*http.Response, error) {
+				return nil, wrap(req.URL.String(), test.err)
+			}))
+			_, exchangeErr := c.Exchange(t.Context(), "the-code", "")
+			portal := &b24oauth.Transport{Source: leakySource{spent().Token()}, Base: tripper(func(req *http.Request) (*http.Response, error) {
+				return nil, wrap(req.URL.String(), test.err)
+			})}
+			_, callErr := (&http.Client{Transport: portal}).Get("https://portal.bitrix24.com/rest/m?id=7")
+			for of, err := range map[string]error{"exchange": exchangeErr, "call": callErr} {
+				where := fmt.Sprintf("%s %s, %s: error %v", name, how, of, err)
+				var op *net.OpError
+				if want := &op; errors.As(test.err, want) != errors.As(err, want) {
+					t.Errorf("%s: the *net.OpError is lost", where)
+				}
+				if test.is != nil && !errors.Is(err, test.is) {
+					t.Errorf("%s: it is no longer %v", where, test.is)
+				}
+				var timeout interface{ Timeout() bool }
+				if got := errors.As(err, &timeout) && timeout.Timeout(); got != test.timeout {
+					t.Errorf("%s: Timeout() = %v", where, got)
+				}
+				if !strings.Contains(err.Error(), test.err.Error()) {
+					t.Errorf("%s does not say %q", where, test.err)
+				}
+				for _, secret := range []string{"the-client-secret", "the-code", "spent-access-token"} {
+					if strings.Contains(err.Error(), secret) {
+						t.Errorf("%s tells a secret", where)
+					}
+				}
+			}
+			if strings.Contains(exchangeErr.Error(), "grant_type") {
+				t.Errorf("%s %s: the query survives: %v", name, how, exchangeErr)
+			}
+		}
+	}
+}
