@@ -16,6 +16,9 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/b24go/b24oauth"
 )
@@ -82,6 +85,7 @@ func TestOwnClientHeedsProxiesButNotForLoopback(t *testing.T) {
 		{"http://127.0.0.1:PORT/oauth/token/", "http://127.0.0.1:PORT/rest/", "here 127.0.0.1/oauth/token/", "here 127.0.0.1/rest/m"},
 		{"http://localhost:PORT/oauth/token/", "http://localhost:PORT/rest/", "here localhost/oauth/token/", "here localhost/rest/m"},
 		{"http://LOCALHOST:PORT/oauth/token/", "http://LOCALHOST:PORT/rest/", "here LOCALHOST/oauth/token/", "here LOCALHOST/rest/m"},
+		{"https://LOCALHOST:PORT/oauth/token/", "http://127.0.0.1:PORT/rest/", "", "here 127.0.0.1/rest/m"}, // here speaks no TLS
 		{"http://oauth.localhost:PORT/oauth/token/", "http://portal.localhost:PORT/rest/", "here oauth.localhost/oauth/token/", "here portal.localhost/rest/m"},
 	} {
 		fill := strings.NewReplacer("PORT", here.Port())
@@ -93,12 +97,13 @@ func TestOwnClientHeedsProxiesButNotForLoopback(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", c.tokenURL, err, out)
 		}
-		got := make(map[string]bool)
+		got, want := make(map[string]bool), map[string]bool{c.wantServer: true, c.wantPortal: true}
+		delete(want, "")
 		for len(seen) > 0 {
 			got[<-seen] = true
 		}
-		if len(got) != 2 || !got[c.wantServer] || !got[c.wantPortal] {
-			t.Errorf("%s: arrived %v, want %q and %q\n%s", c.tokenURL, got, c.wantServer, c.wantPortal, out)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: arrived (-want +got):\n%s\n%s", c.tokenURL, diff, out)
 		}
 	}
 }
@@ -121,7 +126,9 @@ func TestFailedTokenRequestKeepsItsCause(t *testing.T) {
 	if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "dial" || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("error %v, want a *net.OpError that names the address", err)
 	}
+}
 
+func TestFailureThatQuotesTheURLKeepsItsCause(t *testing.T) {
 	dns := &net.DNSError{Err: "no such host", Name: "oauth.bitrix.info", IsNotFound: true}
 	for name, test := range map[string]struct {
 		err     error
@@ -140,13 +147,12 @@ func TestFailedTokenRequestKeepsItsCause(t *testing.T) {
 			"after the URL twice": func(u string, err error) error { return fmt.Errorf("%s: %w", u, fmt.Errorf("%q: %w", u, err)) },
 			"beside the URL":      func(u string, err error) error { return errors.Join(errors.New("not sent: "+u), err) },
 		} {
-			c := endpointConfig(authServer(func(req *http.Request) (*http.Response, error) {
-				return nil, wrap(req.URL.String(), test.err)
-			}))
-			_, exchangeErr := c.Exchange(t.Context(), "the-code", "")
-			portal := &b24oauth.Transport{Source: leakySource{spent().Token()}, Base: tripper(func(req *http.Request) (*http.Response, error) {
-				return nil, wrap(req.URL.String(), test.err)
-			})}
+			fail := func(req *http.Request) (*http.Response, error) { return nil, wrap(req.URL.String(), test.err) }
+			var exchangeErr error
+			synctest.Test(t, func(t *testing.T) { // the pauses between the tries take no time
+				_, exchangeErr = endpointConfig(authServer(fail)).Exchange(t.Context(), "the-code", "")
+			})
+			portal := &b24oauth.Transport{Source: leakySource{spent().Token()}, Base: tripper(fail)}
 			_, callErr := (&http.Client{Transport: portal}).Get("https://portal.bitrix24.com/rest/m?id=7")
 			for of, err := range map[string]error{"exchange": exchangeErr, "call": callErr} {
 				where := fmt.Sprintf("%s %s, %s: error %v", name, how, of, err)
