@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/b24go/b24oauth/internal/lifetime"
 )
 
 // snapshot is a grant as callers use it. It is not changed once it is made,
@@ -36,7 +38,7 @@ func newSnapshot(g *Grant, now time.Time, earlyExpiry time.Duration) *snapshot {
 	if u, err := parseEndpoint(g.ClientEndpoint); err == nil {
 		sn.scheme, sn.host = u.Scheme, u.Host
 	}
-	life := defaultLifetime
+	life := lifetime.Default
 	if !g.Issued.IsZero() {
 		life = max(g.Expiry.Sub(g.Issued), 0)
 	}

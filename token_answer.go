@@ -16,13 +16,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
-)
 
-// defaultLifetime is assumed of an access token whose answer does not say,
-// maxLifetime is the longest that is believed: a refresh token's own life.
-const (
-	defaultLifetime = time.Hour
-	maxLifetime     = 30 * 24 * time.Hour
+	"github.com/b24go/b24oauth/internal/lifetime"
 )
 
 // answer is the body of a token answer, success or failure.
@@ -107,7 +102,7 @@ func (a *answer) grant(asked time.Time) *Grant {
 		AccessToken:    string(a.AccessToken),
 		RefreshToken:   string(a.RefreshToken),
 		Issued:         asked,
-		Expiry:         asked.Add(a.lifetime(asked)),
+		Expiry:         asked.Add(lifetime.Of(string(a.ExpiresIn), string(a.Expires), asked)),
 		Scope:          string(a.Scope),
 		Status:         string(a.Status),
 	}
@@ -118,22 +113,6 @@ func (a *answer) grant(asked time.Time) *Grant {
 		g.ClientEndpoint = u.String()
 	}
 	return g
-}
-
-// lifetime prefers the duration to the point in time, which is by the
-// server's clock.
-func (a *answer) lifetime(asked time.Time) time.Duration {
-	if s, err := strconv.ParseFloat(string(a.ExpiresIn), 64); err == nil && s <= maxLifetime.Seconds() {
-		if d := time.Duration(s * float64(time.Second)); s > 0 && d > 0 {
-			return d
-		}
-	}
-	if unix, err := strconv.ParseInt(string(a.Expires), 10, 64); err == nil {
-		if d := time.Unix(unix, 0).Sub(asked); d > 0 && d <= maxLifetime {
-			return d
-		}
-	}
-	return defaultLifetime
 }
 
 // merge returns old with what fresh brings. An answer never erases what it
@@ -185,7 +164,7 @@ func (g *Grant) moveTo(endpoint string) {
 }
 
 // parseEndpoint reads the base URL of a portal's REST methods: https (http on
-// loopback), a host without user info, a path. Host and port come out in the
+// loopback), a host without user info, /rest/. Host and port come out in the
 // one form in which they are compared.
 func parseEndpoint(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
@@ -199,10 +178,10 @@ func parseEndpoint(s string) (*url.URL, error) {
 		return nil, fmt.Errorf("client_endpoint is not https (host %q)", shorten(u.Host))
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("client_endpoint has user info or a query (host %q)", shorten(u.Host))
-	case strings.Trim(u.Path, "/") == "":
-		return nil, fmt.Errorf("client_endpoint has no path such as /rest/ (host %q)", shorten(u.Host))
+	case strings.Trim(u.Path, "/") != "rest":
+		return nil, fmt.Errorf("the path of client_endpoint is not /rest/ (host %q)", shorten(u.Host))
 	}
-	return &url.URL{Scheme: u.Scheme, Host: canonicalHost(u), Path: strings.TrimRight(u.Path, "/") + "/"}, nil
+	return &url.URL{Scheme: u.Scheme, Host: canonicalHost(u), Path: "/rest/"}, nil
 }
 
 // secureURL reports whether secrets may go to u: over https, or over http if

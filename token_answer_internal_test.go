@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/b24go/b24oauth/internal/lifetime"
 )
 
 func FuzzTokenAnswer(f *testing.F) {
@@ -40,7 +42,7 @@ func FuzzTokenAnswer(f *testing.F) {
 			checkFailure(t, terr)
 			return
 		}
-		if life := g.Expiry.Sub(asked); life <= 0 || life > maxLifetime {
+		if life := g.Expiry.Sub(asked); life <= 0 || life > lifetime.Max {
 			t.Errorf("lifetime %v", life)
 		}
 		if g.AccessToken == "" {
