@@ -7,9 +7,10 @@ import (
 	"log/slog"
 )
 
-// What is printed ends up in a log. Config holds the client secret, and a
-// TokenSource and a Transport lead to one and to tokens: so all three say who
-// they are, under every verb and wherever they stand, and nothing more.
+// What is printed ends up in a log. Config holds the client secret, a
+// TokenSource and a Transport lead to one and to tokens, a MemoryStore has
+// them, and a SealedStore the keys to them: so all say who they are, under
+// every verb and wherever they stand, and nothing more.
 
 // String describes the application without its secret.
 func (c *Config) String() string {
@@ -69,3 +70,20 @@ func (t *Transport) LogValue() slog.Value { return slog.StringValue(t.String()) 
 func (t *Transport) MarshalText() ([]byte, error) {
 	return nil, errors.New("b24oauth: a Transport is not marshalled: its Source can contain tokens")
 }
+
+// String tells nothing of the grants.
+func (m *MemoryStore) String() string { return "MemoryStore" }
+
+// Format implements [fmt.Formatter] for every verb, without the grants.
+func (m *MemoryStore) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// String names the type of the Store below.
+func (s *SealedStore) String() string {
+	if s == nil {
+		return "<nil>"
+	}
+	return fmt.Sprintf("SealedStore{store=%T}", s.store)
+}
+
+// Format implements [fmt.Formatter] for every verb, without the keys.
+func (s *SealedStore) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }

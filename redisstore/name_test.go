@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -68,5 +69,17 @@ func TestAnEmptyKeyAndARingAreRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: Update = %v; want an error that says %q", c.name, err, c.want)
 		}
+	}
+}
+
+func TestStoreDoesNotPrintTheClientsPassword(t *testing.T) {
+	s := redisstore.New(dial(t, &redis.Options{Addr: "127.0.0.1:1", Password: "s3cret"}))
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		if got, want := fmt.Sprintf(verb, s), `redisstore.Store{prefix="b24oauth:"}`; got != want {
+			t.Errorf("%s: %s, want %s", verb, got, want)
+		}
+	}
+	if got := fmt.Sprint((*redisstore.Store)(nil)); got != "<nil>" {
+		t.Errorf("no Store prints as %s", got)
 	}
 }

@@ -195,11 +195,7 @@ func (s *Store) CreateTable(ctx context.Context) error {
 // Store's options.
 func (s *Store) ready() error {
 	s.build.Do(func() {
-		table := s.Table
-		if table == "" {
-			table = defaultTable
-		}
-		s.sql, s.err = s.dialect.statements(table)
+		s.sql, s.err = s.dialect.statements(s.table())
 		switch {
 		case s.err != nil:
 		case s.db == nil:

@@ -242,3 +242,21 @@ func TestADatabaseThatIsDownIsNotWaitedFor(t *testing.T) {
 		t.Errorf("Load with a cancelled context = %v", err)
 	}
 }
+
+// connector is a driver's, with the password in plain sight.
+type connector struct {
+	nowhere
+	DSN string
+}
+
+func TestStoreDoesNotPrintTheDatabasesPassword(t *testing.T) {
+	s := New(sql.OpenDB(connector{DSN: "postgres://user:s3cret@127.0.0.1/db"}), MySQL)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		if got, want := fmt.Sprintf(verb, s), `sqlstore.Store{dialect=MySQL table="b24oauth_grants"}`; got != want {
+			t.Errorf("%s: %s, want %s", verb, got, want)
+		}
+	}
+	if got := fmt.Sprint((*Store)(nil)); got != "<nil>" {
+		t.Errorf("no Store prints as %s", got)
+	}
+}

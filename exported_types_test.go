@@ -1,0 +1,177 @@
+package b24oauth_test
+
+import (
+	"context"
+	"crypto/cipher"
+	"errors"
+	"go/ast"
+	"go/parser"
+	gotoken "go/token"
+	"net/http"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/oauth2"
+
+	"github.com/b24go/b24oauth"
+)
+
+// exportedTypes are all types that the package exports, but those that hold
+// nothing: interfaces and numbers.
+var exportedTypes = map[string]any{
+	"Config":      new(b24oauth.Config),
+	"Event":       new(b24oauth.Event),
+	"Grant":       new(b24oauth.Grant),
+	"MemoryStore": new(b24oauth.MemoryStore),
+	"SealedStore": new(b24oauth.SealedStore),
+	"TokenError":  new(b24oauth.TokenError),
+	"TokenSource": new(b24oauth.TokenSource),
+	"Transport":   new(b24oauth.Transport),
+}
+
+// mayTell are the fields that are no secrets, by their own contract. A field
+// that is not here is taken for one.
+var mayTell = map[string]bool{
+	"Config.ClientID": true,
+	"Grant.ClientID":  true, "Grant.MemberID": true, "Grant.ClientEndpoint": true,
+	"Event.Key": true, "Event.Token": true, "Event.Code": true, "Event.Host": true, "Event.Err": true,
+	"TokenError.Key": true, "TokenError.Code": true, "TokenError.Description": true, "TokenError.Err": true,
+	"TokenError.server": true, "TokenError.kind": true,
+	"TokenSource.key": true,
+}
+
+func TestGuarantee8EveryFieldOfEveryExportedType(t *testing.T) {
+	for _, name := range declaredTypes(t) {
+		v, ok := exportedTypes[name]
+		if !ok {
+			t.Errorf("%s is new: add it to exportedTypes", name)
+			continue
+		}
+		fill(t, name, reflect.ValueOf(v).Elem(), 0)
+		values := map[string]any{"*" + name: v}
+		if name == "Grant" || name == "Event" {
+			values[name] = reflect.ValueOf(v).Elem().Interface()
+		}
+		for name, v := range values {
+			for how, text := range printed(t, v) {
+				if tells(text) {
+					t.Errorf("%s by %s tells a secret:\n%s", name, how, text)
+				}
+			}
+		}
+	}
+}
+
+// declaredTypes returns the names of the exported types in the package's
+// source that are neither interfaces nor numbers.
+func declaredTypes(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !strings.HasSuffix(f.Name(), ".go") || strings.HasSuffix(f.Name(), "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(gotoken.NewFileSet(), f.Name(), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok || !spec.Name.IsExported() {
+				return true
+			}
+			switch spec.Type.(type) {
+			case *ast.InterfaceType, *ast.Ident:
+			default:
+				names = append(names, spec.Name.Name)
+			}
+			return false
+		})
+	}
+	if len(names) < len(exportedTypes) {
+		t.Errorf("found the types %v only", names)
+	}
+	return names
+}
+
+const canaryOfFields = "CANARYfield5d1e"
+
+// fill puts a canary wherever there is room for a secret in v, unexported
+// fields included.
+func fill(t *testing.T, path string, v reflect.Value, depth int) {
+	t.Helper()
+	if mayTell[path] || depth > 4 {
+		return
+	}
+	if given, ok := interfaces()[path]; ok {
+		v.Set(reflect.ValueOf(given))
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(canaryOfFields)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(t, path, v.Index(0), depth+1)
+	case reflect.Map:
+		value := reflect.New(v.Type().Elem()).Elem()
+		fill(t, path, value, depth+1)
+		v.Set(reflect.MakeMap(v.Type()))
+		if v.Type().Key().Kind() == reflect.String {
+			v.SetMapIndex(reflect.ValueOf("key"), value)
+		}
+	case reflect.Pointer:
+		if ours(v.Type().Elem()) {
+			v.Set(reflect.New(v.Type().Elem()))
+			fill(t, v.Type().Elem().Name(), v.Elem(), depth+1)
+		}
+	case reflect.Struct:
+		if !ours(v.Type()) {
+			return
+		}
+		for i := range v.NumField() {
+			field := v.Field(i)
+			field = reflect.NewAt(field.Type(), unsafe.Pointer(field.UnsafeAddr())).Elem() // also if it is unexported
+			fill(t, v.Type().Name()+"."+v.Type().Field(i).Name, field, depth+1)
+		}
+	case reflect.Interface:
+		t.Errorf("%s is new: say in interfaces what has a secret there", path)
+	}
+}
+
+func ours(t reflect.Type) bool {
+	return t.PkgPath() == reflect.TypeFor[b24oauth.Grant]().PkgPath()
+}
+
+// interfaces are values with secrets in plain sight for the fields that are
+// interfaces.
+func interfaces() map[string]any {
+	type plain struct{ Secret string }
+	store := struct {
+		plain
+		b24oauth.Store
+	}{plain{canaryOfFields}, nil}
+	base := struct {
+		plain
+		http.RoundTripper
+	}{plain{canaryOfFields}, nil}
+	aead := struct {
+		plain
+		cipher.AEAD
+	}{plain{canaryOfFields}, nil}
+	return map[string]any{
+		"Config.Store":      store,
+		"Transport.Base":    base,
+		"Transport.Source":  leakySource{&oauth2.Token{AccessToken: canaryOfFields}},
+		"SealedStore.store": store,
+		"SealedStore.aeads": []cipher.AEAD{aead},
+		"Config.OnEvent":    func(context.Context, b24oauth.Event) {},
+		"TokenError.Err":    errors.New("a cause"),
+	}
+}
