@@ -24,9 +24,9 @@ import (
 // logging one, by value or by pointer, shows tokens as fingerprints, and
 // marshalling one as JSON or text is an error. It cannot where fmt asks no
 // method, in an unexported field of another struct: keep a *Grant there, and
-// print that struct with none but the verbs for any value, since %s and %q
-// show what a pointer leads to. Its stored form is what [Grant.MarshalBinary]
-// returns; that does contain the tokens.
+// print that struct with %v, since %s and %q show what its pointers lead to.
+// The stored form is what [Grant.MarshalBinary] returns; that does contain
+// the tokens.
 type Grant struct {
 	// ClientID is the application that the tokens were issued to. A grant of
 	// another application than [Config.ClientID] is refused before any

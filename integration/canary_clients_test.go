@@ -1,10 +1,16 @@
 package integration
 
 import (
+	"context"
+	"crypto/tls"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/url"
 	"os"
 	"testing"
 	"time"
@@ -61,6 +67,15 @@ var restClients = []struct {
 	{"go-retryablehttp below", func(w *world) (*http.Client, func() []told) {
 		return &http.Client{Transport: w.transport(b24oauth.PlaceAuto, below(w.t))}, nothingMore
 	}},
+	{"HTTP/2 with a trace in the context", func(w *world) (*http.Client, func() []told) {
+		return &http.Client{Transport: traced{w, w.transport(b24oauth.PlaceAuto, overHTTP2(w.t))}}, nothingMore
+	}},
+	{"HTTP/2 with a trace in the context and a token in the header", func(w *world) (*http.Client, func() []told) {
+		return &http.Client{Transport: traced{w, w.transport(b24oauth.PlaceHeader, overHTTP2(w.t))}}, nothingMore
+	}},
+	{"a proxy", func(w *world) (*http.Client, func() []told) {
+		return &http.Client{Transport: w.transport(b24oauth.PlaceQuery, through(w.t, w.portal))}, nothingMore
+	}},
 	{"otelhttp above", func(w *world) (*http.Client, func() []told) {
 		exporter := tracetest.NewInMemoryExporter()
 		provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
@@ -79,29 +94,79 @@ func nothingMore() []told { return nil }
 // tokenClients are the clients that a user may bring for token requests.
 var tokenClients = []struct {
 	name string
-	set  func(t *testing.T, c *b24oauth.Config)
+	set  func(w *world, c *b24oauth.Config)
 }{
-	{"our own client", func(*testing.T, *b24oauth.Config) {}},
-	{"our own client and POST", func(_ *testing.T, c *b24oauth.Config) { c.TokenMethod = http.MethodPost }},
-	{"an http.Client", func(t *testing.T, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: ownConnections(t)} }},
-	{"go-retryablehttp below", func(t *testing.T, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: below(t)} }},
-	{"go-retryablehttp's standard client", func(t *testing.T, c *b24oauth.Config) {
-		c.HTTPClient = below(t).Client.StandardClient()
+	{"our own client", func(*world, *b24oauth.Config) {}},
+	{"our own client and POST", func(_ *world, c *b24oauth.Config) { c.TokenMethod = http.MethodPost }},
+	{"http.DefaultClient", func(_ *world, c *b24oauth.Config) { c.HTTPClient = http.DefaultClient }},
+	{"an http.Client", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: ownConnections(w.t)} }},
+	{"HTTP/2", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: overHTTP2(w.t)} }},
+	{"a proxy", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: through(w.t, w.server)} }},
+	{"go-retryablehttp below", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: below(w.t)} }},
+	{"go-retryablehttp's standard client with its default log", func(_ *world, c *b24oauth.Config) {
+		client := impatient()
+		client.Logger = log.New(os.Stderr, "", log.LstdFlags)
+		c.HTTPClient = client.StandardClient()
 	}},
 }
 
 // below is go-retryablehttp where it sees the real requests: its log must
-// have them and is not looked at. It follows no redirect, as a RoundTripper
-// must not.
+// have them and is not looked at.
 func below(t *testing.T) *retryablehttp.RoundTripper {
 	t.Helper()
 	c := impatient()
 	c.Logger = log.New(io.Discard, "", 0)
-	c.HTTPClient = &http.Client{
-		Transport:     ownConnections(t),
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	c.HTTPClient = &http.Client{Transport: ownConnections(t)}
 	return &retryablehttp.RoundTripper{Client: c}
+}
+
+// overHTTP2 speaks HTTP/2, also without TLS.
+func overHTTP2(t *testing.T) *http.Transport {
+	t.Helper()
+	tr := ownConnections(t)
+	tr.Protocols = new(http.Protocols)
+	tr.Protocols.SetHTTP2(true)
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	return tr
+}
+
+// through takes s for a proxy: each request has its whole URL in its first
+// line.
+func through(t *testing.T, s *httptest.Server) *http.Transport {
+	t.Helper()
+	proxy, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := ownConnections(t)
+	tr.Proxy = http.ProxyURL(proxy)
+	return tr
+}
+
+// traced listens to all that net/http tells the caller of a request.
+type traced struct {
+	w    *world
+	base http.RoundTripper
+}
+
+func (tr traced) RoundTrip(req *http.Request) (*http.Response, error) {
+	return tr.base.RoundTrip(req.WithContext(tr.w.traced(req.Context())))
+}
+
+func (w *world) traced(ctx context.Context) context.Context {
+	hear := func(what string, v ...any) { w.tell([]told{{"the trace of " + what, fmt.Sprintf("%+v", v)}}) }
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:              func(host string) { hear("GetConn", host) },
+		GotConn:              func(info httptrace.GotConnInfo) { hear("GotConn", info.Reused, info.WasIdle) },
+		PutIdleConn:          func(err error) { hear("PutIdleConn", err) },
+		GotFirstResponseByte: func() { hear("GotFirstResponseByte") },
+		ConnectStart:         func(network, addr string) { hear("ConnectStart", network, addr) },
+		ConnectDone:          func(network, addr string, err error) { hear("ConnectDone", network, addr, err) },
+		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { hear("TLSHandshakeDone", err) },
+		WroteHeaderField:     func(key string, value []string) { hear("WroteHeaderField", key, value) },
+		WroteHeaders:         func() { hear("WroteHeaders") },
+		WroteRequest:         func(info httptrace.WroteRequestInfo) { hear("WroteRequest", info.Err) },
+	})
 }
 
 func impatient() *retryablehttp.Client {
@@ -116,9 +181,11 @@ func (w *world) transport(placement b24oauth.Placement, base http.RoundTripper) 
 
 // restRequests are the shapes of a call.
 var restRequests = []struct {
-	name, method, contentType, body string
+	name, method, path, contentType, body string
 }{
-	{"GET", http.MethodGet, "", ""},
-	{"a form", http.MethodPost, "application/x-www-form-urlencoded", "id=1"},
-	{"JSON", http.MethodPost, "application/json", `{"id":1}`},
+	{"GET", http.MethodGet, "crm.deal.list?id=7", "", ""},
+	{"a form", http.MethodPost, "crm.deal.list?id=7", "application/x-www-form-urlencoded", "id=1"},
+	{"JSON", http.MethodPost, "crm.deal.list?id=7", "application/json", `{"id":1}`},
+	{"version 3", http.MethodPost, "api/tasks.task.get", "application/json", `{"id":1}`},
+	{"multipart", http.MethodPost, "disk.file.upload", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n1\r\n--x--\r\n"},
 }

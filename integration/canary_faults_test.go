@@ -55,7 +55,11 @@ func speaks(text string) func(*world, http.ResponseWriter, *http.Request) {
 }
 
 func hangUp(rw http.ResponseWriter, text string) {
-	conn, rest, err := rw.(http.Hijacker).Hijack()
+	hijacker, ok := rw.(http.Hijacker)
+	if !ok {
+		panic(http.ErrAbortHandler) // HTTP/2, where text cannot come as it likes
+	}
+	conn, rest, err := hijacker.Hijack()
 	if err != nil {
 		panic(err)
 	}
@@ -72,7 +76,7 @@ func (w *world) filler(r *http.Request) *strings.Replacer {
 	if err != nil {
 		whole = []byte(err.Error())
 	}
-	uri := r.RequestURI
+	uri := r.URL.RequestURI() // without the host that a proxy is told
 	if !strings.Contains(uri, "?") {
 		uri += "?" + url.Values{"auth": {w.presented(string(whole))}}.Encode()
 	}

@@ -3,7 +3,9 @@ package integration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -48,6 +50,9 @@ func (s *brokenStore) Update(ctx context.Context, key string, fn func(context.Co
 func TestCanaryStaysInWhenTheStoreFails(t *testing.T) {
 	type step = func(*b24oauth.Grant) error
 	fails := func(*b24oauth.Grant) error { return errors.New("disk full") }
+	quotes := func(g *b24oauth.Grant) error { // as the drivers of databases do
+		return fmt.Errorf("cannot bind %q, %q, %q: %w", g.AccessToken, url.QueryEscape(g.RefreshToken), g.ApplicationToken, errors.New("disk full"))
+	}
 	panics := func(g *b24oauth.Grant) error { panic(g.AccessToken + g.RefreshToken + g.ApplicationToken) }
 	panicsWithAnError := func(g *b24oauth.Grant) error { panic(errors.New(g.RefreshToken)) }
 	ends := func(*b24oauth.Grant) error { runtime.Goexit(); return nil }
@@ -58,6 +63,9 @@ func TestCanaryStaysInWhenTheStoreFails(t *testing.T) {
 		load, before, after step
 	}{
 		{name: "it cannot be read", load: fails},
+		{name: "it quotes what it reads", load: quotes},
+		{name: "it quotes what it locks", before: quotes},
+		{name: "it quotes what it writes", after: quotes},
 		{name: "it panics when it is read", load: panics},
 		{name: "it cannot be locked", before: fails},
 		{name: "it panics when it is locked", before: panics},

@@ -40,7 +40,7 @@ func codes() []mishap {
 // call sends one request of each shape and keeps what comes back.
 func (w *world) call(ctx context.Context, client *http.Client, endpoint string) {
 	for _, shape := range restRequests {
-		req, err := http.NewRequestWithContext(ctx, shape.method, endpoint+"crm.deal.list?id=7", strings.NewReader(shape.body))
+		req, err := http.NewRequestWithContext(ctx, shape.method, endpoint+shape.path, strings.NewReader(shape.body))
 		if err != nil {
 			w.t.Error(err)
 			return
@@ -104,7 +104,7 @@ func TestCanaryStaysInWhenTheAuthorizationServerFails(t *testing.T) {
 			}
 			w := newWorld(t, mishap{}, f)
 			w.name = c.name
-			c.set(t, w.config)
+			c.set(w, w.config)
 			if i > 0 {
 				w.config.Store = nil // one directory is enough
 			}
@@ -119,7 +119,7 @@ func TestCanaryStaysInWhenTheAuthorizationServerFails(t *testing.T) {
 				w.tell(tellError(err))
 			})
 			calls.Go(func() {
-				g, err := w.config.Exchange(t.Context(), w.code, "")
+				g, err := w.config.Exchange(w.traced(t.Context()), w.code, "")
 				w.tell(tellError(err))
 				w.tell(tellValue("the grant", g))
 			})
