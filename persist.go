@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/oauth2"
+
+	"github.com/b24go/b24oauth/internal/turns"
 )
 
 // A Store keeps grants, each under a key that the program chooses: an
@@ -76,16 +78,9 @@ var (
 // for programs that get a new grant at each start; any other program loses
 // its refresh tokens with it. The zero value is ready for use.
 type MemoryStore struct {
-	mu     sync.Mutex // guards both maps, never held while fn runs
-	grants map[string]*Grant
-	turns  map[string]*turn // keys with an Update running or waiting
-}
-
-// turn is the right to update one key. It is a channel and not a mutex so
-// that waiting for it can be given up.
-type turn struct {
-	taken chan struct{} // holds one element while an Update runs
-	users int           // running or waiting; guarded by MemoryStore.mu
+	updates turns.Turns // by key
+	mu      sync.Mutex  // guards grants, never held while fn runs
+	grants  map[string]*Grant
 }
 
 var _ Store = (*MemoryStore)(nil)
@@ -106,22 +101,16 @@ func (m *MemoryStore) Load(ctx context.Context, key string) (*Grant, error) {
 
 // Update implements [Store].
 func (m *MemoryStore) Update(ctx context.Context, key string, fn func(context.Context, *Grant) (*Grant, error)) error {
-	t := m.queue(key)
-	defer m.leave(key, t)
-	if err := ctx.Err(); err != nil {
+	leave, err := m.updates.Take(ctx, key)
+	if err != nil {
 		return err
 	}
-	select {
-	case t.taken <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-t.taken }()
+	defer leave()
 
 	m.mu.Lock()
 	g := m.grants[key].clone()
 	m.mu.Unlock()
-	g, err := fn(context.WithoutCancel(ctx), g)
+	g, err = fn(context.WithoutCancel(ctx), g)
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -138,29 +127,6 @@ func (m *MemoryStore) Update(ctx context.Context, key string, fn func(context.Co
 		m.grants[key] = g.clone()
 	}
 	return nil
-}
-
-func (m *MemoryStore) queue(key string) *turn {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	t := m.turns[key]
-	if t == nil {
-		if m.turns == nil {
-			m.turns = make(map[string]*turn)
-		}
-		t = &turn{taken: make(chan struct{}, 1)}
-		m.turns[key] = t
-	}
-	t.users++
-	return t
-}
-
-func (m *MemoryStore) leave(key string, t *turn) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if t.users--; t.users == 0 {
-		delete(m.turns, key)
-	}
 }
 
 // Keys returns the keys of all grants, sorted. It sees the grants stored when

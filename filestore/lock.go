@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/b24go/b24oauth/internal/turns"
 )
 
 const (
@@ -35,7 +36,7 @@ type lock struct {
 // takeLock waits for the lock on the file at path, which it makes if there is
 // none, until ctx ends.
 func takeLock(ctx context.Context, path string) (*lock, error) {
-	leave, err := takeTurn(ctx, path)
+	leave, err := inProcess.Take(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("b24oauth/filestore: waiting for another Update of the grant: %w", err)
 	}
@@ -107,43 +108,7 @@ func (l *lock) release() {
 	l.leave()
 }
 
-// turns makes the goroutines of this process wait for each other without
+// inProcess makes the goroutines of this process wait for each other without
 // looking at the file, whatever Store they came through. By path of the lock
 // file.
-var turns = struct {
-	sync.Mutex // never held while anybody waits
-	m          map[string]*turn
-}{m: make(map[string]*turn)}
-
-// turn is a channel and not a mutex so that waiting for it can be given up.
-type turn struct {
-	taken chan struct{} // holds one element while somebody has the turn
-	users int           // having it or waiting; guarded by turns
-}
-
-// takeTurn waits for the turn at path until ctx ends.
-func takeTurn(ctx context.Context, path string) (leave func(), err error) {
-	turns.Lock()
-	t := turns.m[path]
-	if t == nil {
-		t = &turn{taken: make(chan struct{}, 1)}
-		turns.m[path] = t
-	}
-	t.users++
-	turns.Unlock()
-
-	drop := func() {
-		turns.Lock()
-		defer turns.Unlock()
-		if t.users--; t.users == 0 {
-			delete(turns.m, path)
-		}
-	}
-	select {
-	case t.taken <- struct{}{}:
-		return func() { <-t.taken; drop() }, nil
-	case <-ctx.Done():
-		drop()
-		return nil, ctx.Err()
-	}
-}
+var inProcess turns.Turns
