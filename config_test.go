@@ -115,6 +115,7 @@ func TestSaveRefusesWhatWouldLoseAGrant(t *testing.T) {
 			err = c.Save(t.Context(), test.key, test.grant)
 			var te *b24oauth.TokenError
 			if !errors.As(err, &te) || !errors.Is(err, b24oauth.ErrClientRejected) || !strings.Contains(err.Error(), test.text) || len(err.Error()) > 600 {
+				t.Errorf("error %v; want one that says %q", err, test.text)
 			}
 			after, err := c.TokenSource(key).Grant(t.Context())
 			if err != nil {

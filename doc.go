@@ -50,8 +50,9 @@
 //  7. The token goes to its portal only, over https, also across redirects; the
 //     client secret goes only to the configured or a known authorization
 //     server.
-//  8. No secret leaves by accident: not in an error, a log line, an event, a
-//     Location or by printing a value of this package.
+//  8. No secret leaves by accident: not in an error, a log line, an event,
+//     Response.Request, a Location or Referer, or by printing a value of this
+//     package.
 //  9. A dead grant costs one call to the authorization server per process, until
 //     the Store holds another; a failing server costs at most three requests
 //     per step of a growing pause.

@@ -1,10 +1,12 @@
 package b24oauth
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -27,6 +29,9 @@ func (e *quietError) Is(target error) bool { return e.is(target) }
 func (e *quietError) Unwrap() []error      { return e.causes }
 func (e *quietError) Timeout() bool        { return e.timeout }
 
+// MarshalText makes JSON tell the error and no more than Error does.
+func (e *quietError) MarshalText() ([]byte, error) { return []byte(e.text), nil }
+
 // quotedQuery is a query that a secret stood in. Nothing of it is told.
 var quotedQuery = regexp.MustCompile(`\?[^\s"'<>]*` + regexp.QuoteMeta(redacted) + `[^\s"'<>]*`)
 
@@ -43,38 +48,50 @@ func quiet(err error, secrets ...string) error {
 	}
 }
 
-// quietCauses returns the outermost of the errors within err that quote no
+// quietCauses returns the outermost of the errors within err that show no
 // secret.
 func quietCauses(err error, secrets []string) (quiet []error) {
-	var within []error
-	switch e := err.(type) {
-	case interface{ Unwrap() error }:
-		within = append(within, e.Unwrap())
-	case interface{ Unwrap() []error }:
-		within = e.Unwrap()
-	}
-	for _, cause := range within {
-		switch {
-		case cause == nil:
-		case shows(cause, secrets):
+	for _, cause := range within(err) {
+		if shows(cause, secrets) {
 			quiet = append(quiet, quietCauses(cause, secrets)...)
-		default:
+		} else {
 			quiet = append(quiet, cause)
 		}
 	}
 	return quiet
 }
 
-// shows reports whether printing err in any way shows a secret.
+// within returns what err wraps.
+func within(err error) (causes []error) {
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		causes = []error{e.Unwrap()}
+	case interface{ Unwrap() []error }:
+		causes = slices.Clone(e.Unwrap())
+	}
+	return slices.DeleteFunc(causes, func(cause error) bool { return cause == nil })
+}
+
+// shows reports whether err, or one that it wraps, shows a secret when it is
+// printed or marshalled in any way.
 func shows(err error, secrets []string) bool {
-	for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err)} {
-		for _, secret := range secrets {
-			if quotes(text, secret) {
-				return true
-			}
+	for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err), asJSON(err)} {
+		if slices.ContainsFunc(secrets, func(secret string) bool { return quotes(text, secret) }) {
+			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(within(err), func(cause error) bool { return shows(cause, secrets) })
+}
+
+// asJSON returns what encoding/json makes of an error, which follows pointers
+// where fmt does not.
+func asJSON(err error) (text string) {
+	defer func() { _ = recover() }() // a MarshalJSON that panics tells nothing
+	data, failure := json.Marshal(err)
+	if failure != nil {
+		return failure.Error()
+	}
+	return string(data)
 }
 
 func isTimeout(err error) bool {

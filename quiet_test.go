@@ -57,7 +57,7 @@ func TestGuarantee8StoreThatQuotesATokenIsNotQuoted(t *testing.T) {
 
 		failures := 0
 		for _, err := range told {
-			for e := err; e != nil; e = errors.Unwrap(e) {
+			for _, e := range everyLevel(err) {
 				failures++
 				for _, secret := range secrets {
 					if text := fmt.Sprintf("%v %+v %#v", e, e, e); strings.Contains(text, secret) {

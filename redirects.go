@@ -1,8 +1,10 @@
 package b24oauth
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"sync"
 
 	"github.com/hashicorp/go-retryablehttp"
 )
@@ -21,7 +23,7 @@ func unfollowing(base http.RoundTripper) http.RoundTripper {
 	}
 	c := rt.Client
 	if c == nil {
-		c = retryablehttp.NewClient()
+		c = defaultRetrying()
 	}
 	return &retryablehttp.RoundTripper{Client: &retryablehttp.Client{
 		HTTPClient:      unfollowingClient(c.HTTPClient),
@@ -38,6 +40,10 @@ func unfollowing(base http.RoundTripper) http.RoundTripper {
 	}}
 }
 
+// defaultRetrying is the client of a go-retryablehttp transport that has none:
+// one for all, as its connections are kept.
+var defaultRetrying = sync.OnceValue(retryablehttp.NewClient)
+
 // unfollowingClient returns a copy of c that follows no redirect.
 func unfollowingClient(c *http.Client) *http.Client {
 	out := http.Client{}
@@ -48,17 +54,22 @@ func unfollowingClient(c *http.Client) *http.Client {
 	return &out
 }
 
-// followed returns the host that a transport took the request to by itself,
-// "" if it did not.
-func followed(resp *http.Response, sent *http.Request) string {
-	last := resp.Request
-	if last == nil || last.URL == nil || last.Response == nil || last.Response == sent.Response {
-		return ""
+// followed returns the first host beside that of sent to which a transport
+// took the request by itself, "" if there is none.
+func followed(resp *http.Response, sent *http.Request) (host string) {
+	for hop := resp.Request; hop != nil && hop.Response != nil && hop.Response != sent.Response; hop = hop.Response.Request {
+		if hop.URL.Scheme != sent.URL.Scheme || canonicalHost(hop.URL) != canonicalHost(sent.URL) {
+			host = hop.URL.Host
+		}
 	}
-	if host := canonicalHost(last.URL); host != canonicalHost(sent.URL) {
-		return host
-	}
-	return ""
+	return host
+}
+
+// strayedError is a transport's that followed a redirect.
+type strayedError struct{ what, host, with string }
+
+func (e *strayedError) Error() string {
+	return fmt.Sprintf("%s followed a redirect to %q by itself, where %s does not belong: let the CheckRedirect of its http.Client return http.ErrUseLastResponse", e.what, shorten(e.host), e.with)
 }
 
 // withOwnReferer returns req, or a copy of it whose Referer does not tell

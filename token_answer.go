@@ -56,7 +56,10 @@ func (t *text) UnmarshalJSON(data []byte) error {
 // lifetime counts from asked, or the reason why there is none.
 func readAnswer(resp *http.Response, err error, asked time.Time) (*Grant, *TokenError) {
 	if err != nil {
-		return nil, asTokenError(withoutURL(err))
+		if _, ok := errors.AsType[*strayedError](err); ok {
+			return nil, configError("%w", withoutURL(err))
+		}
+		return nil, unavailable("%w", withoutURL(err))
 	}
 	defer resp.Body.Close()
 	fail := func(format string, args ...any) (*Grant, *TokenError) {
@@ -220,16 +223,19 @@ func canonicalHost(u *url.URL) string {
 	return host
 }
 
-// withoutURL returns the part of an error of net/http that does not quote the
-// request's URL.
+// withoutURL returns an error of http.Client without the request's URL, which
+// that, and some transports, put around what went wrong.
 func withoutURL(err error) error {
-	var ue *url.Error
-	for errors.As(err, &ue) {
-		if err = ue.Err; err == nil {
+	for {
+		ue, ok := err.(*url.Error)
+		switch {
+		case !ok:
+			return err
+		case ue.Err == nil:
 			return errors.New("no reason given")
 		}
+		err = ue.Err
 	}
-	return err
 }
 
 // askedPause reads a Retry-After header, in either form; at most ten minutes

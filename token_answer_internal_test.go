@@ -2,6 +2,7 @@ package b24oauth
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -103,16 +104,18 @@ func TestExpiryIsByTheWallClock(t *testing.T) {
 	}
 }
 
-func TestErrorOfTheUsersTransportLosesOnlyItsURL(t *testing.T) {
-	inner := errors.New("reason")
-	for _, err := range []error{
-		inner,
-		&url.Error{Op: "Get", URL: "https://x/?s=secret", Err: inner},
-		&url.Error{Op: "Get", URL: "https://x/?s=secret", Err: &url.Error{Op: "Get", URL: "https://x/?s=secret", Err: inner}},
-		errors.Join(errors.New("first"), &url.Error{Op: "Get", URL: "https://x/?s=secret", Err: inner}),
-	} {
-		if got := withoutURL(err); got != inner {
-			t.Errorf("withoutURL(%v) = %v", err, got)
+func TestErrorOfTheClientLosesOnlyItsURL(t *testing.T) {
+	reason := errors.New("reason")
+	proxy := fmt.Errorf("the proxy said: %w", &url.Error{Op: "Get", URL: "https://x/?s=secret", Err: reason})
+	for _, inner := range []error{reason, proxy, errors.Join(reason, proxy)} {
+		if got := withoutURL(&url.Error{Op: "Get", URL: "https://x/?s=secret", Err: inner}); got != inner {
+			t.Errorf("withoutURL = %v, want %v", got, inner)
 		}
+		if got := withoutURL(inner); got != inner {
+			t.Errorf("withoutURL(%v) = %v", inner, got)
+		}
+	}
+	if got := withoutURL(&url.Error{Op: "Get", URL: "https://x/?s=secret"}); got == nil || strings.Contains(got.Error(), "secret") {
+		t.Errorf("without a reason: %v", got)
 	}
 }

@@ -3,6 +3,7 @@ package b24oauth
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -63,6 +64,14 @@ func proxy(req *http.Request) (*url.URL, error) {
 	return http.ProxyFromEnvironment(req)
 }
 
+// isDefault reports whether a transport is our own or the default one, of
+// which it is known how they find a host.
+func isDefault(rt http.RoundTripper) bool {
+	tr, ok := rt.(*http.Transport)
+	usual, _ := http.DefaultTransport.(*http.Transport)
+	return ok && (tr == ownTransport || tr == usual)
+}
+
 // toThisMachine returns req, or a copy that reaches this machine by its usual
 // name: net/http would take a name under localhost to a proxy, or ask for it
 // on the network, and without TLS everybody on the way could read along.
@@ -101,7 +110,7 @@ func (t onceTransport) RoundTrip(req *http.Request) (resp *http.Response, err er
 		once.Body = emptyBody{}
 	}
 	once.GetBody = nil
-	if t.base == http.RoundTripper(ownTransport) {
+	if isDefault(t.base) {
 		once = toThisMachine(once)
 	}
 	resp, err = t.base.RoundTrip(once)
@@ -110,7 +119,7 @@ func (t onceTransport) RoundTrip(req *http.Request) (resp *http.Response, err er
 	}
 	if host := followed(resp, once); host != "" {
 		discard(resp)
-		return nil, configError("the Transport of Config.HTTPClient (%T) followed a redirect to %q by itself, where the client secret does not belong: let the CheckRedirect of its http.Client return http.ErrUseLastResponse", t.base, shorten(host))
+		return nil, &strayedError{fmt.Sprintf("the Transport of Config.HTTPClient (%T)", t.base), host, "the client secret"}
 	}
 	resp.Header.Del("Location")
 	return resp, err

@@ -56,14 +56,23 @@ func TestGuarantee7OwnClientTrustsOnlyWhatTLSVouchesFor(t *testing.T) {
 // one of its own.
 func TestOwnClientHeedsProxiesButNotForLoopback(t *testing.T) {
 	if tokenURL := os.Getenv("B24OAUTH_TEST_TOKEN_URL"); tokenURL != "" {
-		fmt.Println("error:", exchangeAt(t, tokenURL))
-		portal := os.Getenv("B24OAUTH_TEST_PORTAL")
-		tr := &b24oauth.Transport{Source: newProgramAt(t, portal).source}
-		resp, err := tr.RoundTrip(get(t, portal+"m"))
-		if err == nil {
-			resp.Body.Close()
+		for _, client := range []*http.Client{nil, http.DefaultClient} {
+			if client != nil && strings.HasPrefix(tokenURL, "https://LOCALHOST") {
+				continue // it asks the proxy for this one, over TLS
+			}
+			c := endpointConfig(nil, func(c *b24oauth.Config) { c.HTTPClient, c.TokenURL = client, tokenURL })
+			_, err := c.Exchange(t.Context(), "the-code", "")
+			fmt.Println("error:", err)
 		}
-		fmt.Println("error:", err)
+		portal := os.Getenv("B24OAUTH_TEST_PORTAL")
+		for _, base := range []http.RoundTripper{nil, http.DefaultTransport} {
+			tr := &b24oauth.Transport{Source: newProgramAt(t, portal).source, Base: base}
+			resp, err := tr.RoundTrip(get(t, portal+"m"))
+			if err == nil {
+				resp.Body.Close()
+			}
+			fmt.Println("error:", err)
+		}
 		return
 	}
 	seen := make(chan string, 100)
@@ -181,4 +190,94 @@ func TestFailureThatQuotesTheURLKeepsItsCause(t *testing.T) {
 			}
 		}
 	}
+}
+
+// hiding is an error that tells nothing itself.
+type hiding struct{ inner error }
+
+func (*hiding) Error() string   { return "call failed" }
+func (e *hiding) Unwrap() error { return e.inner }
+
+// pointing is an error whose URL only JSON follows.
+type pointing struct{ Request *struct{ URL string } }
+
+func (*pointing) Error() string { return "call failed" }
+
+// explosive is an error that cannot be marshalled.
+type explosive struct{ error }
+
+func (explosive) MarshalJSON() ([]byte, error) { panic("not me") }
+
+func TestGuarantee8ErrorsOfTransportsShowNothingWithin(t *testing.T) {
+	const token, secret, code = "spent/access+token", "the/client+secret", "the/code+"
+	for name, wrap := range map[string]func(u string) error{
+		"in a cause":             func(u string) error { return &hiding{&url.Error{Op: "Get", URL: u, Err: io.EOF}} },
+		"in a cause of a cause":  func(u string) error { return fmt.Errorf("GET %s: %w", u, &hiding{errors.New(u)}) },
+		"behind a pointer":       func(u string) error { return &pointing{&struct{ URL string }{u}} },
+		"behind one, in a cause": func(u string) error { return &hiding{&pointing{&struct{ URL string }{u}}} },
+		"as they are": func(u string) error {
+			plain, _ := url.QueryUnescape(u)
+			return errors.New(plain)
+		},
+		"in what cannot be marshalled": func(u string) error { return explosive{errors.New(u)} },
+	} {
+		fail := func(req *http.Request) (*http.Response, error) { return nil, wrap(req.URL.String()) }
+		g := spent()
+		g.AccessToken = token
+		_, callErr := (&b24oauth.Transport{Source: leakySource{g.Token()}, Base: tripper(fail)}).RoundTrip(get(t, "https://portal.bitrix24.com/rest/m"))
+		var exchangeErr error
+		synctest.Test(t, func(t *testing.T) {
+			c := endpointConfig(authServer(fail), func(c *b24oauth.Config) { c.ClientSecret = secret })
+			_, exchangeErr = c.Exchange(t.Context(), code, "")
+		})
+		for of, err := range map[string]error{"call": callErr, "exchange": exchangeErr} {
+			for _, e := range everyLevel(err) {
+				if _, ok := e.(explosive); ok {
+					t.Errorf("%s, %s: %T comes through", name, of, e)
+					continue
+				}
+				for how, text := range printed(t, e) {
+					for _, s := range []string{token, secret, code, url.QueryEscape(token), url.QueryEscape(secret), url.QueryEscape(code)} {
+						if strings.Contains(text, s) {
+							t.Errorf("%s, %s: %T by %s tells a secret: %s", name, of, e, how, text)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestTimeoutOfARenewalIsOneForTheClientToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := authServer(func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		})
+		c := endpointConfig(silent)
+		if err := c.Save(t.Context(), key, spent()); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.Client(key).Get("https://portal.bitrix24.com/rest/m")
+		var timeout *url.Error
+		if !errors.As(err, &timeout) || !timeout.Timeout() || !errors.Is(err, b24oauth.ErrUnavailable) {
+			t.Errorf("error %v, want a timeout", err)
+		}
+	})
+}
+
+func TestErrorOfAnotherConfigIsNotTheServersWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		other := &b24oauth.TokenError{Code: "invalid_grant", Description: "the-client-secret", Err: io.EOF}
+		before := *other
+		c := endpointConfig(authServer(func(*http.Request) (*http.Response, error) { return nil, other }))
+		_, err := c.Exchange(t.Context(), "the-code", "")
+		var te *b24oauth.TokenError
+		if !errors.As(err, &te) || te == other || te.Permanent() || strings.Contains(err.Error(), "the-client-secret") {
+			t.Errorf("error %v, want a passing one of its own", err)
+		}
+		if *other != before {
+			t.Error("the other error was changed")
+		}
+	})
 }

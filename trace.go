@@ -21,7 +21,7 @@ func hearsHeaders(ctx context.Context) bool {
 func (c quietTrace) Value(key any) any {
 	v := c.Context.Value(key)
 	trace, ok := v.(*httptrace.ClientTrace)
-	if !ok || trace.WroteHeaderField == nil {
+	if !ok || trace == nil || trace.WroteHeaderField == nil {
 		return v
 	}
 	quiet := *trace

@@ -58,6 +58,19 @@ func (h *headers) check(t *testing.T, path string, secrets ...string) {
 	}
 }
 
+func TestTraceThatIsNilUnderAnotherKeyIsHandedOn(t *testing.T) {
+	type own struct{}
+	ctx := listen(context.WithValue(t.Context(), own{}, (*httptrace.ClientTrace)(nil)))
+	p := newProgramAt(t, stubPortal)
+	resp, err := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+		if trace, ok := req.Context().Value(own{}).(*httptrace.ClientTrace); !ok || trace != nil {
+			t.Errorf("the value became %v", trace)
+		}
+		return answer(200, "{}"), nil
+	})).RoundTrip(get(t, stubPortal+"m").WithContext(ctx))
+	status(t, resp, err)
+}
+
 func TestGuarantee8TraceOfTheCallerHearsNoSecretOverHTTP2(t *testing.T) {
 	portal, client := overHTTP2(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 {

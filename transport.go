@@ -75,7 +75,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case t.Source == nil || renewable && src == nil:
 		closeBody(req)
 		return nil, configError("Transport.Source is nil: set it to Config.TokenSource(key), or to another oauth2.TokenSource")
-	case req.URL == nil || bearsOwnSecret(req.URL):
+	case req.URL == nil:
+		closeBody(req)
+		return nil, errors.New("b24oauth: the request has no URL")
+	case bearsOwnSecret(req.URL):
 		return t.send(req, req, "")
 	case !renewable:
 		return t.placeOnly(req)
@@ -163,7 +166,7 @@ func (t *Transport) base() http.RoundTripper {
 // is not empty, to Base.
 func (t *Transport) send(out, req *http.Request, token string) (*http.Response, error) {
 	out = withOwnReferer(out)
-	if t.Base == nil {
+	if isDefault(t.base()) {
 		out = toThisMachine(out)
 	}
 	resp, err := unfollowing(t.base()).RoundTrip(out)
@@ -176,7 +179,7 @@ func (t *Transport) send(out, req *http.Request, token string) (*http.Response, 
 	}
 	if host := followed(resp, out); host != "" && token != "" {
 		discard(resp)
-		return nil, configError("Transport.Base (%T) followed a redirect of the portal to %q by itself, where the token does not belong: put it above Transport, or let the CheckRedirect of its http.Client return http.ErrUseLastResponse", t.base(), shorten(host))
+		return nil, configError("%w, or put it above Transport", &strayedError{fmt.Sprintf("Transport.Base (%T)", t.base()), host, "the token"})
 	}
 	resp.Request = req
 	return resp, nil

@@ -363,7 +363,7 @@ func TestEndOfTheCallersContextWhileItsBodyKeepsItWaiting(t *testing.T) {
 	})
 }
 
-func TestMalformedRequestsGetTheErrorOfBase(t *testing.T) {
+func TestMalformedRequestsGetAnError(t *testing.T) {
 	p := newProgram(t)
 	for name, spoil := range map[string]func(*http.Request){
 		"no URL":          func(req *http.Request) { req.URL = nil },
@@ -372,13 +372,15 @@ func TestMalformedRequestsGetTheErrorOfBase(t *testing.T) {
 		"no such method":  func(req *http.Request) { req.Method = "no such" },
 		"no such trailer": func(req *http.Request) { req.Trailer = http.Header{"no such": {"x"}} },
 	} {
-		body := watch("a=1")
-		req := post(t, p.Endpoint()+"m", formType, body)
-		spoil(req)
-		resp, err := p.over(p.base()).RoundTrip(req)
-		if resp != nil || err == nil {
-			t.Errorf("%s: %v, %v; want an error alone", name, resp, err)
+		for _, base := range []http.RoundTripper{p.base(), nil} {
+			body := watch("a=1")
+			req := post(t, p.Endpoint()+"m", formType, body)
+			spoil(req)
+			resp, err := p.over(base).RoundTrip(req)
+			if resp != nil || err == nil {
+				t.Errorf("%s over %T: %v, %v; want an error alone", name, base, resp, err)
+			}
+			body.check(t)
 		}
-		body.check(t)
 	}
 }

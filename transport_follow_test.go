@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"log"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -94,6 +96,87 @@ func followingBaseIsFoundOut(t *testing.T) {
 	if got := status(t, resp, err); got != 200 || len(*strangers) != before+1 {
 		t.Errorf("status %d for a request that carries no token", got)
 	}
+}
+
+func followingBaseIsFoundOutOnItsWayBack(t *testing.T) {
+	home := make(chan string, 1)
+	elsewhere, _ := watchHost(t, func(w http.ResponseWriter, r *http.Request) {
+		url := <-home
+		home <- url
+		http.Redirect(w, r, url+"/rest/back", http.StatusFound)
+	})
+	portal, _ := watchHost(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/rest/back" {
+			http.Redirect(w, r, elsewhere.URL+"/m", http.StatusFound)
+			return
+		}
+		w.Write([]byte(`{"access_token":"a","refresh_token":"r","client_endpoint":"https://portal.example/rest/"}`))
+	})
+	home <- portal.URL
+	p := newProgramAt(t, portal.URL+"/rest/")
+	_, err := p.over(follower(t)).RoundTrip(get(t, portal.URL+"/rest/m"))
+	if host := strings.TrimPrefix(elsewhere.URL, "http://"); !errors.Is(err, b24oauth.ErrClientRejected) || !strings.Contains(err.Error(), host) {
+		t.Errorf("error %v, want one that names %s", err, host)
+	}
+	c := endpointConfig(nil, func(c *b24oauth.Config) {
+		c.HTTPClient, c.TokenURL = &http.Client{Transport: follower(t)}, portal.URL+"/oauth/token/"
+	})
+	if g, err := c.Exchange(t.Context(), "the-code", ""); !errors.Is(err, b24oauth.ErrClientRejected) {
+		t.Errorf("grant %v, error %v; want none that came by way of a stranger", g, err)
+	}
+
+	t.Run("or without TLS", func(t *testing.T) {
+		p := newProgramAt(t, stubPortal)
+		_, err := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+			resp := answer(200, "{}")
+			resp.Request = get(t, "http://portal.example/rest/m")
+			resp.Request.Response = &http.Response{Request: req}
+			return resp, nil
+		})).RoundTrip(get(t, stubPortal+"m"))
+		if !errors.Is(err, b24oauth.ErrClientRejected) {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("but not for the caller's own redirect", func(t *testing.T) {
+		p := newProgramAt(t, stubPortal)
+		req := get(t, stubPortal+"m")
+		req.Response = &http.Response{Request: get(t, "https://cdn.example/")}
+		resp, err := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+			resp := answer(200, "{}")
+			resp.Request = req.Clone(req.Context()) // as a Base that sends it elsewhere under the portal's name
+			resp.Request.URL.Host = "127.0.0.1:1"
+			return resp, nil
+		})).RoundTrip(req)
+		status(t, resp, err)
+	})
+}
+
+func TestRetryingBaseWithoutAClientKeepsItsConnections(t *testing.T) {
+	var conns atomic.Int64
+	ts := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }))
+	ts.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	ts.Start()
+	t.Cleanup(ts.Close)
+	for name, client := range map[string]*retryablehttp.Client{
+		"no http.Client": {CheckRetry: retryablehttp.DefaultRetryPolicy, Backoff: retryablehttp.DefaultBackoff},
+		"its own":        retrying(t).Client,
+	} {
+		p := newProgramAt(t, ts.URL+"/rest/")
+		tr := p.over(&retryablehttp.RoundTripper{Client: client})
+		conns.Store(0)
+		for range 5 {
+			resp, err := tr.RoundTrip(get(t, ts.URL+"/rest/m"))
+			status(t, resp, err)
+		}
+		if got := conns.Load(); got > 1 {
+			t.Errorf("%s: %d connections for five calls", name, got)
+		}
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 
 func TestGuarantee7TokenRequestsAreNotTakenElsewhere(t *testing.T) {

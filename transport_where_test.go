@@ -18,6 +18,7 @@ func TestGuarantee7TokenGoesToItsPortalOnly(t *testing.T) {
 	t.Run("across redirects", tokenAcrossRedirects)
 	t.Run("across redirects, with go-retryablehttp below", retryingBaseFollowsNothing)
 	t.Run("or the Base that follows redirects is found out", followingBaseIsFoundOut)
+	t.Run("or is found out on its way back", followingBaseIsFoundOutOnItsWayBack)
 	t.Run("in no Location", tokenInNoLocation)
 	t.Run("nor a webhook in a Referer", webhookStaysOutOfReferers)
 	t.Run("in no error of Base", tokenInNoError)
