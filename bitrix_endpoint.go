@@ -88,7 +88,7 @@ func (c *Config) trustedEndpoint(server string) string {
 	}
 	own, err := url.Parse(c.TokenURL)
 	u, bad := url.Parse(server)
-	if err != nil || bad != nil || u.Host == "" || u.User != nil || !secureURL(u) || canonicalHost(u) != canonicalHost(own) {
+	if err != nil || bad != nil || u.Hostname() == "" || u.User != nil || !secureURL(u) || canonicalHost(u) != canonicalHost(own) {
 		return ""
 	}
 	return server

@@ -147,6 +147,7 @@ func TestAnswerErasesNothingItDoesNotBring(t *testing.T) {
 		{"an endpoint without a path", `"client_endpoint":"https://portal.bitrix24.com"`, func(*b24oauth.Grant) {}},
 		{"an endpoint that is no URL", `"client_endpoint":"https://[portal/rest/"`, func(*b24oauth.Grant) {}},
 		{"an unknown server", `"server_endpoint":"https://evil.example/rest/"`, func(*b24oauth.Grant) {}},
+		{"a server without a host", `"server_endpoint":"https://:"`, func(*b24oauth.Grant) {}},
 		{"a server without https", `"server_endpoint":"http://oauth.bitrix.info/rest/"`, func(*b24oauth.Grant) {}},
 		{"the other server", `"server_endpoint":"https://oauth.bitrix24.tech/rest/"`, func(g *b24oauth.Grant) { g.ServerEndpoint = "https://oauth.bitrix24.tech/rest/" }},
 		{"the same address, written otherwise", `"client_endpoint":"HTTPS://Portal.Bitrix24.com:443/rest"`, func(*b24oauth.Grant) {}},
