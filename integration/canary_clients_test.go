@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -76,6 +77,9 @@ var restClients = []struct {
 	{"a proxy", func(w *world) (*http.Client, func() []told) {
 		return &http.Client{Transport: w.transport(b24oauth.PlaceQuery, through(w.t, w.portal))}, nothingMore
 	}},
+	{"a transport with errors of its own", func(w *world) (*http.Client, func() []told) {
+		return &http.Client{Transport: w.transport(b24oauth.PlaceQuery, wordy{ownConnections(w.t)})}, nothingMore
+	}},
 	{"otelhttp above", func(w *world) (*http.Client, func() []told) {
 		exporter := tracetest.NewInMemoryExporter()
 		provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
@@ -102,6 +106,10 @@ var tokenClients = []struct {
 	{"an http.Client", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: ownConnections(w.t)} }},
 	{"HTTP/2", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: overHTTP2(w.t)} }},
 	{"a proxy", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: through(w.t, w.server)} }},
+	{"a transport with errors of its own", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: wordy{ownConnections(w.t)}} }},
+	{"a transport that panics", func(w *world, c *b24oauth.Config) {
+		c.HTTPClient = &http.Client{Transport: panicking{ownConnections(w.t)}}
+	}},
 	{"go-retryablehttp below", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: below(w.t)} }},
 	{"go-retryablehttp's standard client with its default log", func(_ *world, c *b24oauth.Config) {
 		client := impatient()
@@ -141,6 +149,38 @@ func through(t *testing.T, s *httptest.Server) *http.Transport {
 	tr := ownConnections(t)
 	tr.Proxy = http.ProxyURL(proxy)
 	return tr
+}
+
+// wordy is a transport whose errors keep the request in every way there is.
+type wordy struct{ http.RoundTripper }
+
+func (tr wordy) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := tr.RoundTripper.RoundTrip(req)
+	if err != nil {
+		quoting := &url.Error{Op: req.Method, URL: req.URL.String(), Err: err}
+		return nil, &wordyError{Request: &struct{ URL string }{req.URL.String()}, Header: req.Header, cause: errors.Join(quoting, err)}
+	}
+	return resp, nil
+}
+
+type wordyError struct {
+	Request *struct{ URL string }
+	Header  http.Header
+	cause   error
+}
+
+func (*wordyError) Error() string   { return "not sent" }
+func (e *wordyError) Unwrap() error { return e.cause }
+
+// panicking is a transport that takes an error for the end of the world.
+type panicking struct{ http.RoundTripper }
+
+func (tr panicking) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := tr.RoundTripper.RoundTrip(req)
+	if err != nil {
+		panic(&url.Error{Op: req.Method, URL: req.URL.String(), Err: err})
+	}
+	return resp, nil
 }
 
 // traced listens to all that net/http tells the caller of a request.

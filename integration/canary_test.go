@@ -66,13 +66,10 @@ func (w *world) keep(resp *http.Response, err error) {
 
 func TestCanaryStaysInWhenThePortalFails(t *testing.T) {
 	faults := append(append(network, redirects(302, 307)...), codes()...)
-	inCrowd(t, faults, func(t *testing.T, f mishap, chosen func(i int) bool) []*world {
+	inCrowd(t, faults, func(t *testing.T, f mishap) []*world {
 		var all []*world
 		var calls sync.WaitGroup
-		for i, c := range restClients {
-			if !chosen(i) {
-				continue
-			}
+		for _, c := range restClients {
 			w := newWorld(t, f, mishap{})
 			w.config.Store = nil // in memory
 			endpoint := f.url(t, w.portal) + "/rest/"
@@ -95,13 +92,10 @@ func TestCanaryStaysInWhenThePortalFails(t *testing.T) {
 
 func TestCanaryStaysInWhenTheAuthorizationServerFails(t *testing.T) {
 	faults := append(append(network, redirects(302)...), codes()...)
-	inCrowd(t, faults, func(t *testing.T, f mishap, chosen func(i int) bool) []*world {
+	inCrowd(t, faults, func(t *testing.T, f mishap) []*world {
 		var all []*world
 		var calls sync.WaitGroup
 		for i, c := range tokenClients {
-			if !chosen(i) {
-				continue
-			}
 			w := newWorld(t, mishap{}, f)
 			w.name = c.name
 			c.set(w, w.config)
@@ -135,19 +129,49 @@ func TestCanaryStaysInWhenTheAuthorizationServerFails(t *testing.T) {
 	})
 }
 
+// A webhook's path is its secret. The caller has it, and so has the portal;
+// nobody else must.
+func TestCanaryWebhookStaysWithCallerAndPortal(t *testing.T) {
+	capture(t) // a client above that logs has the caller's URL
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		for _, c := range restClients {
+			if c.name == "a proxy" {
+				continue // that is the portal itself, and no stranger hears of it
+			}
+			w := newWorld(t, mishap{serve: says(status, "Location: {stranger}/plain", "")}, mishap{})
+			w.config.Store = nil // in memory
+			w.install(w.portal.URL+"/rest/", true)
+			client, _ := c.build(w)
+			if tr, ok := client.Transport.(traced); ok {
+				client.Transport = tr.base // the caller's own trace may hear the caller's own URL
+			}
+			for _, path := range []string{"/rest/1/", "/rest/api/1/"} {
+				resp, err := client.Get(w.portal.URL + path + w.plant("webhook path") + "/profile")
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+			}
+			w.search(fmt.Sprint(c.name, " and status ", status))
+			if got := len(w.stranger.tell()); got != 2 {
+				t.Errorf("%s and status %d: %d requests reached the stranger, want two", c.name, status, got)
+			}
+		}
+	}
+}
+
 // inCrowd runs one subtest for each fault, several at a time, and then looks
-// at what all of them wrote to stdout and stderr. Every client meets every
-// fault of the network, and takes turns at the others.
-func inCrowd(t *testing.T, faults []mishap, run func(t *testing.T, f mishap, chosen func(i int) bool) []*world) {
+// at what all of them wrote to stdout and stderr.
+func inCrowd(t *testing.T, faults []mishap, run func(t *testing.T, f mishap) []*world) {
 	t.Helper()
 	var mu sync.Mutex
 	var worlds []*world
 	output := capture(t)
 	t.Run("and", func(t *testing.T) {
-		for n, f := range faults {
+		for _, f := range faults {
 			t.Run(f.name, func(t *testing.T) {
 				t.Parallel()
-				done := run(t, f, func(i int) bool { return true })
+				done := run(t, f)
 				mu.Lock()
 				defer mu.Unlock()
 				worlds = append(worlds, done...)
