@@ -72,11 +72,10 @@ func (e *strayedError) Error() string {
 	return fmt.Sprintf("%s followed a redirect to %q by itself, where %s does not belong: let the CheckRedirect of its http.Client return http.ErrUseLastResponse", e.what, shorten(e.host), e.with)
 }
 
-// withOwnReferer returns req, or a copy of it whose Referer does not tell
-// another host more than that it was sent here. http.Client writes the whole
-// URL of the request before a redirect, of a webhook, whose path is its
-// secret, too.
-func withOwnReferer(req *http.Request) *http.Request {
+// withShortReferer returns req, or a copy of it whose Referer tells another
+// host the origin alone. After a redirect http.Client writes the whole URL
+// that led there, and that of a webhook is its secret.
+func withShortReferer(req *http.Request) *http.Request {
 	referer := req.Header.Get("Referer")
 	if req.Response == nil || referer == "" {
 		return req

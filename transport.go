@@ -165,7 +165,7 @@ func (t *Transport) base() http.RoundTripper {
 // send hands out, which stands for the caller's req and carries token if that
 // is not empty, to Base.
 func (t *Transport) send(out, req *http.Request, token string) (*http.Response, error) {
-	out = withOwnReferer(out)
+	out = withShortReferer(out)
 	if isDefault(t.base()) {
 		out = toThisMachine(out)
 	}
