@@ -20,7 +20,50 @@ import (
 )
 
 // A canary is a secret that stands out: where it is found, a secret got out.
-type canary struct{ what, value string }
+type canary struct {
+	what, value string
+	folded      map[string]string // what it looks like in lower case, and what that is called
+	exact       map[string]string // the same where the case of letters matters
+}
+
+const part = 16 // bytes of a secret that nobody may learn
+
+func newCanary(what, value string) canary {
+	c := canary{what, value, make(map[string]string), make(map[string]string)}
+	for at := 0; at+part <= len(value); at += part / 2 {
+		c.folded[strings.ToLower(value[at:at+part])] = "in part"
+	}
+	for form, s := range map[string]string{
+		"as it is":         value,
+		"in a query":       url.QueryEscape(value),
+		"in a path":        url.PathEscape(value),
+		"in hexadecimal":   hex.EncodeToString([]byte(value)),
+		"escaped for JSON": escapedJSON(value),
+	} {
+		c.folded[strings.ToLower(s)] = form
+	}
+	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		for before := range 3 {
+			c.exact[inBase64(encoding, value, before)] = fmt.Sprintf("in base64 after %d bytes", before)
+		}
+	}
+	return c
+}
+
+// in returns the form in which a text tells the secret, "" if it does not.
+func (c canary) in(text, folded string) string {
+	for s, form := range c.folded {
+		if strings.Contains(folded, s) {
+			return form
+		}
+	}
+	for s, form := range c.exact {
+		if strings.Contains(text, s) {
+			return form
+		}
+	}
+	return ""
+}
 
 // canaries are the secrets of one scenario.
 type canaries struct {
@@ -33,7 +76,7 @@ func (c *canaries) plant(what string) string {
 	value := "cnry" + rand.Text() + strings.ToLower(rand.Text()[:10])
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.list = append(c.list, canary{what, value})
+	c.list = append(c.list, newCanary(what, value))
 	return value
 }
 
@@ -49,35 +92,6 @@ func (c *canaries) in(text string) (found []string) {
 		}
 	}
 	return found
-}
-
-const part = 16 // bytes of a secret that nobody may learn
-
-func (c canary) in(text, folded string) string {
-	for form, s := range map[string]string{
-		"as it is":         c.value,
-		"in a query":       url.QueryEscape(c.value),
-		"in a path":        url.PathEscape(c.value),
-		"in hexadecimal":   hex.EncodeToString([]byte(c.value)),
-		"escaped for JSON": escapedJSON(c.value),
-	} {
-		if strings.Contains(folded, strings.ToLower(s)) {
-			return form
-		}
-	}
-	for at := 0; at+part <= len(c.value); at += part / 2 {
-		if strings.Contains(folded, strings.ToLower(c.value[at:at+part])) {
-			return "in part"
-		}
-	}
-	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-		for before := range 3 {
-			if strings.Contains(text, inBase64(encoding, c.value, before)) {
-				return fmt.Sprintf("in base64 after %d bytes", before)
-			}
-		}
-	}
-	return ""
 }
 
 // inBase64 returns the digits that depend on s alone if so many bytes, modulo

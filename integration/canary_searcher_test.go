@@ -21,7 +21,7 @@ import (
 func TestCanaryIsFoundInEveryForm(t *testing.T) {
 	var c canaries
 	secret := c.plant("secret")
-	awkward := canary{"awkward", `a"b+c/d e&f=g<h>` + secret[:15] + "?"}
+	awkward := newCanary("awkward", `a"b+c/d e&f=g<h>`+secret[:15]+"?")
 	c.list = append(c.list, awkward)
 	forms := map[string]string{
 		"as it is":              secret,
