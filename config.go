@@ -61,9 +61,9 @@ type Config struct {
 
 	// HTTPClient sends token requests, by way of a copy that follows no
 	// redirect and never sends a request twice. Its Transport must do neither:
-	// an answer that it fetched from elsewhere is an error. If that is
-	// go-retryablehttp's, the client inside of it is used instead, since it
-	// repeats requests and logs their URLs. Nil: a client that keeps no
+	// an answer that it says to have fetched from elsewhere is an error. If the
+	// Transport is go-retryablehttp's, the client inside of it is used instead,
+	// since it repeats requests and logs their URLs. Nil: a client that keeps no
 	// connection alive, with TLS 1.2 at least, and with the proxies of the
 	// environment, except for this machine itself.
 	HTTPClient *http.Client
@@ -213,9 +213,16 @@ func (c *Config) Client(key string) *http.Client {
 // had given up on the old one goes on with it. What the same portal's old
 // grant knew and g does not say, such as the application token, is kept.
 //
-// A grant that this program has already exchanged or replaced, one of another
-// application, and one without a refresh token over one that has it, are
-// errors, and nothing is stored.
+// If g names another address of the portal than the stored grant, requests to
+// the old address are no longer the portal's: that one was renamed into the
+// other is believed only of the authorization server.
+//
+// The error is a *[TokenError], and then nothing is stored: for an empty key,
+// a grant without tokens, without a portal that they may be sent to, with an
+// authorization server that is neither known nor configured, one of another
+// application, one that this program has already exchanged or replaced, one
+// without a refresh token over one that has it; ErrUnavailable if the Store
+// fails. If ctx ends while Save waits its turn, the error is ctx's.
 func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 	if err := c.check(); err != nil {
 		return err

@@ -153,11 +153,13 @@ func TestSaveKeepsWhatTheSamePortalsGrantKnew(t *testing.T) {
 	}
 	same := spent()
 	same.AccessToken, same.RefreshToken, same.Issued, same.Expiry = bare.AccessToken, bare.RefreshToken, bare.Issued, bare.Expiry
-	same.ClientEndpoint, same.FormerHosts = "https://new.bitrix24.com/rest/", []string{"first.bitrix24.com", "portal.bitrix24.com"}
+	same.ClientEndpoint, same.FormerHosts = "https://new.bitrix24.com/rest/", nil // a rename is the server's to tell
 	newer := *same
 	newer.ApplicationToken = "new-application-token"
 	moved := *same
-	moved.FormerHosts = []string{"first.bitrix24.com", "second.bitrix24.com", "portal.bitrix24.com"}
+	moved.FormerHosts = []string{"second.bitrix24.com"}
+	stayed := *same
+	stayed.ClientEndpoint, stayed.FormerHosts = "https://portal.bitrix24.com/rest/", []string{"first.bitrix24.com"}
 	other := *bare
 	other.ClientID, other.MemberID, other.ClientEndpoint = "app.1", "another", "https://new.bitrix24.com/rest/"
 
@@ -169,6 +171,7 @@ func TestSaveKeepsWhatTheSamePortalsGrantKnew(t *testing.T) {
 		{"the same portal", func(*b24oauth.Grant) {}, same},
 		{"the same portal with a new application token", func(g *b24oauth.Grant) { g.ApplicationToken = "new-application-token" }, &newer},
 		{"the same portal with a former address of its own", func(g *b24oauth.Grant) { g.FormerHosts = []string{"second.bitrix24.com"} }, &moved},
+		{"the same portal at the same address", func(g *b24oauth.Grant) { g.ClientEndpoint = "https://PORTAL.bitrix24.com:443/rest" }, &stayed},
 		{"another portal", func(g *b24oauth.Grant) { g.MemberID = "another" }, &other},
 	}
 	for _, test := range tests {

@@ -61,7 +61,7 @@ func (f *flight) done(err *TokenError) {
 func (s *TokenSource) run(f *flight) {
 	s.slot <- struct{}{}
 	before := s.descent.cur
-	err := unavailable("the Store (%T) ended the renewal's goroutine", s.cfg.store()).withKey(s.key)
+	err := unavailable("the Store (%T) or the transport of Config.HTTPClient ended the renewal's goroutine", s.cfg.store()).withKey(s.key)
 	defer func() { f.done(err) }() // even if OnEvent ends the goroutine
 	defer func() {
 		s.report(f, before, err)
@@ -114,7 +114,7 @@ func (s *TokenSource) renew(f *flight) *TokenError {
 			return err
 		}
 	}
-	e := unavailable("the stored grant changes faster than it can be used").withKey(s.key)
+	e := unavailable("the stored grant changes faster than it can be used: see that no other program writes under this key").withKey(s.key)
 	e.ofStore = true
 	return e
 }

@@ -10,7 +10,7 @@ import (
 // What is printed ends up in a log. Config holds the client secret, a
 // TokenSource and a Transport lead to one and to tokens, a MemoryStore has
 // them, and a SealedStore the keys to them: so all say who they are, under
-// every verb and wherever they stand, and nothing more.
+// every verb, and nothing more.
 
 // String describes the application without its secret.
 func (c *Config) String() string {

@@ -38,7 +38,8 @@ type Grant struct {
 	MemberID string
 
 	// ClientEndpoint is the base of the portal's REST methods, such as
-	// https://example.bitrix24.com/rest/. Tokens go to its host only.
+	// https://example.bitrix24.com/rest/: https, except on loopback, a host,
+	// perhaps a port, and this path. Tokens go there only.
 	ClientEndpoint string
 
 	// ServerEndpoint names the authorization server that issued the tokens,
@@ -69,7 +70,8 @@ type Grant struct {
 	UserID int64
 
 	// FormerHosts are the addresses that the portal had before it was
-	// renamed, oldest first. Requests to them go to the present address.
+	// renamed, oldest first: hosts in lower case, names in IDNA's ASCII form,
+	// with a port if it is not 443. Requests to them go to the present address.
 	FormerHosts []string
 }
 

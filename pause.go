@@ -20,7 +20,7 @@ const (
 var (
 	errNoRefreshToken = errors.New("the grant has no refresh token and its access token is used up: authorize the application again and store a grant with both")
 	errOlderGrant     = errors.New("the Store holds a grant whose refresh token this program has already exchanged: authorize the application again and store the new grant with Config.Save")
-	errDoubt          = errors.New("another process may have exchanged it, and whether its new pair is stored is not known yet")
+	errDoubt          = errors.New("another process may have exchanged the refresh token, and whether its new pair is stored shows within seconds: nothing has to be done yet")
 	errFreshRefused   = fmt.Errorf("the portal refuses a token that is new; it is not renewed again within %v", freshPause)
 	errStillDenied    = errors.New("the portal denied access to a token that was just renewed, so it is not renewed for that again before it expires: check the application's permissions")
 )

@@ -37,7 +37,8 @@ var quotedQuery = regexp.MustCompile(`\?[^\s"'<>]*` + regexp.QuoteMeta(redacted)
 
 // quiet returns err, or what can be told of it if it quotes a secret.
 func quiet(err error, secrets ...string) error {
-	if err == nil || !shows(err, secrets) {
+	secrets = slices.DeleteFunc(secrets, func(secret string) bool { return secret == "" })
+	if err == nil || len(secrets) == 0 || !shows(err, secrets) {
 		return err
 	}
 	return &quietError{
@@ -131,21 +132,4 @@ func redactText(text string, secrets ...string) string {
 		}
 	}
 	return text
-}
-
-// ownGrants returns the grants whose tokens an error can quote that comes
-// while the slot is held: the current one, and the one before it.
-func (s *TokenSource) ownGrants() (current, published *Grant) {
-	if cur := s.descent.cur; cur != nil {
-		current = cur.grant
-	}
-	return current, s.shownGrant()
-}
-
-// shownGrant returns the grant that callers use, nil if there is none.
-func (s *TokenSource) shownGrant() *Grant {
-	if sn := s.snap.Load(); sn != nil {
-		return sn.grant
-	}
-	return nil
 }

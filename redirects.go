@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/b24go/b24oauth/internal/authparam"
 )
 
 // A RoundTripper must not follow redirects. One that has an http.Client inside
@@ -41,8 +44,12 @@ func unfollowing(base http.RoundTripper) http.RoundTripper {
 }
 
 // defaultRetrying is the client of a go-retryablehttp transport that has none:
-// one for all, as its connections are kept.
-var defaultRetrying = sync.OnceValue(retryablehttp.NewClient)
+// one for all, as its connections are kept, and silent, as its log has URLs.
+var defaultRetrying = sync.OnceValue(func() *retryablehttp.Client {
+	c := retryablehttp.NewClient()
+	c.Logger = nil
+	return c
+})
 
 // unfollowingClient returns a copy of c that follows no redirect.
 func unfollowingClient(c *http.Client) *http.Client {
@@ -69,7 +76,7 @@ func followed(resp *http.Response, sent *http.Request) (host string) {
 type strayedError struct{ what, host, with string }
 
 func (e *strayedError) Error() string {
-	return fmt.Sprintf("%s followed a redirect to %q by itself, where %s does not belong: let the CheckRedirect of its http.Client return http.ErrUseLastResponse", e.what, shorten(e.host), e.with)
+	return fmt.Sprintf("%s followed a redirect to %q by itself, and %s may be known there now: replace it, and let the CheckRedirect of the http.Client in that transport return http.ErrUseLastResponse", e.what, shorten(e.host), e.with)
 }
 
 // withShortReferer returns req, or a copy of it whose Referer tells another
@@ -90,4 +97,69 @@ func withShortReferer(req *http.Request) *http.Request {
 		out.Header.Set("Referer", (&url.URL{Scheme: from.Scheme, Host: from.Host, Path: "/"}).String())
 	}
 	return out
+}
+
+// firstOf returns the request that redirects led to req from; req itself if
+// there were none.
+func firstOf(req *http.Request) *http.Request {
+	for req.Response != nil && req.Response.Request != nil {
+		req = req.Response.Request
+	}
+	return req
+}
+
+// withoutToken returns req, or a copy of it without the token in its query if
+// a redirect put it there.
+func withoutToken(req *http.Request, token string) *http.Request {
+	if req.Response == nil {
+		return req
+	}
+	query := authparam.RemoveToken(req.URL.RawQuery, token)
+	if query == req.URL.RawQuery {
+		return req
+	}
+	out := req.WithContext(req.Context())
+	u := *req.URL
+	u.RawQuery = query
+	out.URL = &u
+	return out
+}
+
+// redirectTarget returns the host that a redirect leads to, if it is another
+// than that of from and the token could go there; else "".
+func redirectTarget(resp *http.Response, from *url.URL) string {
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return ""
+	}
+	to, err := from.Parse(resp.Header.Get("Location"))
+	if err != nil || to.Hostname() == "" || to.User != nil || !secureURL(to) {
+		return ""
+	}
+	if host := canonicalHost(to); host != canonicalHost(from) {
+		return host
+	}
+	return ""
+}
+
+// cleanLocation takes the token out of a redirect: portals answer with the
+// request's own URI, and http.Client would carry it on.
+func cleanLocation(resp *http.Response, token string) {
+	for i, location := range resp.Header["Location"] {
+		if !quotes(location, token) {
+			continue
+		}
+		base, query, ok := strings.Cut(location, "?")
+		if ok {
+			query, fragment, hasFragment := strings.Cut(query, "#")
+			if query = authparam.RemoveToken(query, token); query != "" {
+				base += "?" + query
+			}
+			if hasFragment {
+				base += "#" + fragment
+			}
+		}
+		resp.Header["Location"][i] = redactText(base, token)
+	}
 }

@@ -28,8 +28,9 @@ var _ Store = (*SealedStore)(nil)
 
 // Sealed returns a Store that keeps its grants in s with the access token,
 // the refresh token and the application token encrypted, each bound to its
-// key and its place: moved to another key, it does not open. All else, such
-// as the portal's address and the expiry, stays readable.
+// key, its place, its application and the addresses that it may go to: moved
+// to another key, or with the portal's address changed, it does not open. All
+// else, such as the expiry, is neither encrypted nor bound.
 //
 // The first AEAD writes, all of them read: to change the key, put the new one
 // first and drop the old one when every grant has been renewed, which takes
@@ -108,7 +109,7 @@ func (s *SealedStore) seal(key string, g *Grant) (*Grant, error) {
 		}
 		nonce := make([]byte, aead.NonceSize())
 		rand.Read(nonce) // never fails
-		box := aead.Seal(nonce, nonce, []byte(*f.value), binding(key, f.name))
+		box := aead.Seal(nonce, nonce, []byte(*f.value), binding(key, f.name, g))
 		*f.value = sealMark + base64.RawStdEncoding.EncodeToString(box)
 	}
 	return g, nil
@@ -130,9 +131,9 @@ func (s *SealedStore) open(key string, g *Grant) (*Grant, error) {
 		case !ok:
 			return nil, fmt.Errorf("b24oauth: the %s stored under %q is not sealed: to migrate a Store that was written without Sealed, set SealedStore.ReadPlain", f.name, key)
 		}
-		plain, err := s.unseal(sealed, binding(key, f.name))
+		plain, err := s.unseal(sealed, binding(key, f.name, g))
 		if err != nil {
-			return nil, fmt.Errorf("b24oauth: the %s stored under %q does not open with any of the %d keys given to Sealed: add the key that wrote it; if there is none, the value was damaged or moved from another grant", f.name, key, len(s.aeads))
+			return nil, fmt.Errorf("b24oauth: the %s stored under %q does not open with any of the %d keys given to Sealed: add the key that wrote it; if there is none, the value was damaged, moved from another grant, or an address in it was changed", f.name, key, len(s.aeads))
 		}
 		*f.value = plain
 	}
@@ -154,9 +155,11 @@ func (s *SealedStore) unseal(sealed string, bound []byte) (string, error) {
 	return "", errors.New("no key opens it")
 }
 
-// binding is the additional data that ties a token to where it stands.
-func binding(key, field string) []byte {
-	return []byte("b24oauth\x00" + field + "\x00" + key)
+// binding is the additional data that ties a token to where it stands and to
+// where it may go.
+func binding(key, field string, g *Grant) []byte {
+	to := append([]string{"b24oauth", field, key, g.ClientID, g.ClientEndpoint, g.ServerEndpoint}, g.FormerHosts...)
+	return fmt.Appendf(nil, "%q", to)
 }
 
 var errNoAEAD = errors.New("b24oauth: Sealed was given no cipher.AEAD: pass at least one")

@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,7 +85,15 @@ func TestSealedValueOpensOnlyWhereItWasPut(t *testing.T) {
 	damaged.RefreshToken = strings.TrimSuffix(moved.RefreshToken, moved.RefreshToken[len(moved.RefreshToken)-4:])
 	plain := *moved
 	plain.RefreshToken = "planted"
-	for name, g := range map[string]*b24oauth.Grant{"moved": moved, "swapped": &swapped, "damaged": &damaged, "plain": &plain} {
+	elsewhere, formerly, server, application := *moved, *moved, *moved, *moved
+	elsewhere.ClientEndpoint = "https://evil.example/rest/"
+	formerly.FormerHosts = append(slices.Clone(moved.FormerHosts), "portal.bitrix24.com")
+	server.ServerEndpoint = "https://evil.example/rest/"
+	application.ClientID = "another"
+	for name, g := range map[string]*b24oauth.Grant{
+		"moved": moved, "swapped": &swapped, "damaged": &damaged, "plain": &plain,
+		"another portal": &elsewhere, "another former portal": &formerly, "another server": &server, "another application": &application,
+	} {
 		t.Run(name, func(t *testing.T) {
 			at := key
 			if name == "moved" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -155,6 +156,11 @@ func (s *TokenSource) replacement(stored, g *Grant) (*Grant, error) {
 			return nil, configError("the new grant has no refresh token and the stored one has: it is not given up for an access token").withKey(s.key)
 		case stored.MemberID != "" && stored.MemberID == g.MemberID:
 			next = s.cfg.merge(stored, g)
+			if !sameEndpoint(stored.ClientEndpoint, next.ClientEndpoint) {
+				// g may come from a request that anybody can send. That the portal
+				// was renamed only the authorization server can say.
+				next.FormerHosts = slices.Clone(g.FormerHosts)
+			}
 		}
 	}
 	next.ClientID = s.cfg.ClientID
@@ -212,4 +218,21 @@ func (s *TokenSource) flush(ctx context.Context) error {
 		return nil // removed: nothing is left to save
 	}
 	return failure
+}
+
+// ownGrants returns the grants whose tokens an error can quote that comes
+// while the slot is held: the current one, and the one before it.
+func (s *TokenSource) ownGrants() (current, published *Grant) {
+	if cur := s.descent.cur; cur != nil {
+		current = cur.grant
+	}
+	return current, s.shownGrant()
+}
+
+// shownGrant returns the grant that callers use, nil if there is none.
+func (s *TokenSource) shownGrant() *Grant {
+	if sn := s.snap.Load(); sn != nil {
+		return sn.grant
+	}
+	return nil
 }

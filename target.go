@@ -1,13 +1,10 @@
 package b24oauth
 
 import (
-	"net/http"
 	"net/url"
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/b24go/b24oauth/internal/authparam"
 )
 
 // restPath returns the path of u below /rest/, cleaned of doubled slashes,
@@ -63,69 +60,4 @@ func (sn *snapshot) isPortal(u *url.URL) bool {
 	}
 	host := canonicalHost(u)
 	return host == sn.host && u.Scheme == sn.scheme || slices.Contains(sn.grant.FormerHosts, host)
-}
-
-// firstOf returns the request that redirects led to req from; req itself if
-// there were none.
-func firstOf(req *http.Request) *http.Request {
-	for req.Response != nil && req.Response.Request != nil {
-		req = req.Response.Request
-	}
-	return req
-}
-
-// withoutToken returns req, or a copy of it without the token in its query if
-// a redirect put it there.
-func withoutToken(req *http.Request, token string) *http.Request {
-	if req.Response == nil {
-		return req
-	}
-	query := authparam.RemoveToken(req.URL.RawQuery, token)
-	if query == req.URL.RawQuery {
-		return req
-	}
-	out := req.WithContext(req.Context())
-	u := *req.URL
-	u.RawQuery = query
-	out.URL = &u
-	return out
-}
-
-// redirectTarget returns the host that a redirect leads to, if it is another
-// than that of from and the token could go there; else "".
-func redirectTarget(resp *http.Response, from *url.URL) string {
-	switch resp.StatusCode {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-	default:
-		return ""
-	}
-	to, err := from.Parse(resp.Header.Get("Location"))
-	if err != nil || to.Hostname() == "" || to.User != nil || !secureURL(to) {
-		return ""
-	}
-	if host := canonicalHost(to); host != canonicalHost(from) {
-		return host
-	}
-	return ""
-}
-
-// cleanLocation takes the token out of a redirect: portals answer with the
-// request's own URI, and http.Client would carry it on.
-func cleanLocation(resp *http.Response, token string) {
-	for i, location := range resp.Header["Location"] {
-		if !quotes(location, token) {
-			continue
-		}
-		base, query, ok := strings.Cut(location, "?")
-		if ok {
-			query, fragment, hasFragment := strings.Cut(query, "#")
-			if query = authparam.RemoveToken(query, token); query != "" {
-				base += "?" + query
-			}
-			if hasFragment {
-				base += "#" + fragment
-			}
-		}
-		resp.Header["Location"][i] = redactText(base, token)
-	}
 }

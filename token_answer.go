@@ -72,11 +72,11 @@ func readAnswer(resp *http.Response, err error, asked time.Time) (*Grant, *Token
 	case len(bytes.TrimSpace(body)) == 0:
 		return fail("the answer is empty")
 	case bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")):
-		return fail("the answer is a web page instead of JSON, as a proxy or a server under maintenance sends it")
+		return fail("the answer is a web page instead of JSON, as a proxy or a server under maintenance sends it: if it stays so, check Config.TokenURL")
 	}
 	var a answer
 	if json.Unmarshal(body, &a) != nil {
-		return fail("the answer is no JSON object, or a damaged one")
+		return fail("the answer is no JSON object, or a damaged one: if it stays so, check Config.TokenURL")
 	}
 	if a.Error != "" {
 		_, e := fail("")
@@ -85,7 +85,7 @@ func readAnswer(resp *http.Response, err error, asked time.Time) (*Grant, *Token
 		return nil, e
 	}
 	if resp.StatusCode/100 != 2 || a.AccessToken == "" {
-		return fail("the answer is neither a token nor an error code")
+		return fail("the answer is neither a token nor an error code: if it stays so, check Config.TokenURL")
 	}
 	return a.grant(asked), nil
 }
@@ -160,8 +160,8 @@ func (g *Grant) moveTo(endpoint string) {
 	g.ClientEndpoint = to.String()
 }
 
-// withoutURL returns an error of http.Client without the request's URL, which
-// that, and some transports, put around what went wrong.
+// withoutURL returns what went wrong without the request's URL, which
+// http.Client puts around it, and some transports do.
 func withoutURL(err error) error {
 	for {
 		ue, ok := err.(*url.Error)

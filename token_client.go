@@ -7,8 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -56,41 +54,6 @@ var ownTransport = &http.Transport{
 	ForceAttemptHTTP2:   true,
 }
 
-// proxy is the environment's, never for this machine itself.
-func proxy(req *http.Request) (*url.URL, error) {
-	if isLoopback(req.URL.Hostname()) {
-		return nil, nil
-	}
-	return http.ProxyFromEnvironment(req)
-}
-
-// isDefault reports whether a transport is our own or the default one, of
-// which it is known how they find a host.
-func isDefault(rt http.RoundTripper) bool {
-	tr, ok := rt.(*http.Transport)
-	usual, _ := http.DefaultTransport.(*http.Transport)
-	return ok && (tr == ownTransport || tr == usual)
-}
-
-// toThisMachine returns req, or a copy that reaches this machine by its usual
-// name: net/http would take a name under localhost to a proxy, or ask for it
-// on the network, and without TLS everybody on the way could read along.
-func toThisMachine(req *http.Request) *http.Request {
-	host := req.URL.Hostname()
-	if _, err := netip.ParseAddr(host); req.URL.Scheme != "http" || !isLoopback(host) || err == nil {
-		return req
-	}
-	out, u := req.WithContext(req.Context()), *req.URL
-	if out.URL = &u; out.Host == "" {
-		out.Host = u.Host
-	}
-	u.Host = "localhost"
-	if port := req.URL.Port(); port != "" {
-		u.Host += ":" + port
-	}
-	return out
-}
-
 // onceTransport sends each request once. net/http takes a request for
 // repeatable if it has no body or can get it again; one with an empty body
 // and no GetBody is neither, and looks the same on the wire. A redirect loses
@@ -114,8 +77,9 @@ func (t onceTransport) RoundTrip(req *http.Request) (resp *http.Response, err er
 		once = toThisMachine(once)
 	}
 	resp, err = t.base.RoundTrip(once)
-	if resp == nil {
-		return resp, err
+	if err != nil || resp == nil {
+		discard(resp)
+		return nil, err
 	}
 	if host := followed(resp, once); host != "" {
 		discard(resp)

@@ -44,7 +44,7 @@ var (
 // ErrNoGrant; [errors.As] also finds an *oauth2.RetrieveError if the server
 // answered, whose Response has a status only.
 type TokenError struct {
-	Key         string // the grant's key; empty for a code exchange
+	Key         string // the grant's key; empty for a code exchange, and for a mistake that concerns no grant alone
 	Code        string // the server's error code, such as invalid_grant; empty if it gave none
 	Description string // the server's own words on it, shortened; often empty
 	StatusCode  int    // HTTP status; 0 if there was no answer
@@ -99,7 +99,7 @@ func (e *TokenError) Error() string {
 			fmt.Fprintf(&b, ", %q", e.Description)
 		}
 		b.WriteString(")")
-		if c, ok := tokenErrorCodes[strings.ToLower(e.Code)]; ok {
+		if c, ok := tokenErrorCodes[strings.ToLower(e.Code)]; ok && c.kind == e.kind {
 			b.WriteString(": " + c.hint)
 		}
 	case e.StatusCode != 0:

@@ -46,10 +46,10 @@ func refusals() []refusal {
 	}
 	status := func(s string) string { return "no token from " + server + " (status " + s + "): " }
 	const (
-		notJSON   = "the answer is no JSON object, or a damaged one"
-		webPage   = "the answer is a web page instead of JSON, as a proxy or a server under maintenance sends it"
+		notJSON   = "the answer is no JSON object, or a damaged one: if it stays so, check Config.TokenURL"
+		webPage   = "the answer is a web page instead of JSON, as a proxy or a server under maintenance sends it: if it stays so, check Config.TokenURL"
 		empty     = "the answer is empty"
-		nothing   = "the answer is neither a token nor an error code"
+		nothing   = "the answer is neither a token nor an error code: if it stays so, check Config.TokenURL"
 		redirect  = "the answer is a redirect, which is not followed with the client secret: check Config.TokenURL"
 		malformed = ": the authorization server found the request malformed: check Config.TokenURL and Config.TokenMethod"
 	)

@@ -76,8 +76,8 @@ func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 // current token any more, that is the current one and nothing is renewed. A
 // token that is refused without ever having been accepted is renewed at most
 // once in ten seconds, and only Transport notes that one was accepted; within
-// them the error is a *[TokenError] that is ErrUnavailable. So it is when the
-// renewal fails, by the reasons that TokenError names.
+// them the error is a *[TokenError] that is ErrUnavailable. A renewal that
+// fails is a *TokenError of any kind; if ctx ends first, the error is ctx's.
 func (s *TokenSource) Renew(ctx context.Context, refused *oauth2.Token) (*oauth2.Token, error) {
 	if refused == nil || refused.AccessToken == "" {
 		return nil, configError("Renew was called without the token that was refused")
@@ -91,7 +91,9 @@ func (s *TokenSource) Renew(ctx context.Context, refused *oauth2.Token) (*oauth2
 
 // Grant returns the grant as it is stored, or the newer pair that the Store
 // has not taken yet. It renews nothing. It contains the tokens; they belong
-// to the source, which may exchange them at any time.
+// to the source, which may exchange them at any time. The error is a
+// *[TokenError]: ErrNoGrant if there is none, ErrUnavailable if the Store
+// fails.
 func (s *TokenSource) Grant(ctx context.Context) (*Grant, error) {
 	if err := s.check(); err != nil {
 		return nil, err

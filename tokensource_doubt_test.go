@@ -3,6 +3,7 @@ package b24oauth_test
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +28,10 @@ func TestRefusalAfterAKilledHolderIsInDoubtAtFirst(t *testing.T) {
 			<-time.After(testLease)
 			start := time.Now()
 			for time.Since(start) < 15*time.Second {
-				wantFailure(t, p.source, b24oauth.ErrUnavailable, 0)
+				te := wantFailure(t, p.source, b24oauth.ErrUnavailable, 0)
+				if text := te.Error(); strings.Contains(text, "authorize the application") || !strings.Contains(text, "nothing has to be done") {
+					t.Fatalf("the error tells to authorize again, too soon: %s", text)
+				}
 				<-time.After(100 * time.Millisecond)
 			}
 			<-time.After(time.Second)

@@ -41,8 +41,9 @@ type Transport struct {
 	// Base sends the requests. Nil: http.DefaultTransport. It sees the token.
 	// It must not follow redirects, which only a RoundTripper with an
 	// http.Client inside does: that one takes the token along, and what it
-	// found elsewhere is an error here. go-retryablehttp's is used by way of a
-	// copy that follows none.
+	// says to have found elsewhere is an error here. go-retryablehttp's is used
+	// by way of a copy that follows none; it still logs each URL, token
+	// included, unless its client's Logger is nil.
 	Base http.RoundTripper
 
 	// Placement says where the token goes. Zero: PlaceAuto.
@@ -179,7 +180,11 @@ func (t *Transport) send(out, req *http.Request, token string) (*http.Response, 
 	}
 	if host := followed(resp, out); host != "" && token != "" {
 		discard(resp)
-		return nil, configError("%w, or put it above Transport", &strayedError{fmt.Sprintf("Transport.Base (%T)", t.base()), host, "the token"})
+		e := configError("%w, or put it above Transport", &strayedError{fmt.Sprintf("Transport.Base (%T)", t.base()), host, "the access token"})
+		if src, ok := t.Source.(*TokenSource); ok {
+			e = e.withKey(src.key)
+		}
+		return nil, e
 	}
 	resp.Request = req
 	return resp, nil

@@ -13,7 +13,7 @@ import (
 // time because the Store shows a newer grant by now: an abandoned request for
 // a lease can be granted after all, to nobody, and blocks the grant for as long
 // as a lease lasts.
-var errNoTurn = errors.New("exclusivity was not to be had")
+var errNoTurn = errors.New("another Update has the grant for itself: if this stays, look for a process that hangs in one")
 
 // update is Store.Update with a bound on the waiting, and on that alone, also
 // for a Store that hands its ctx on to fn. The error is errNoTurn if fn was

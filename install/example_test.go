@@ -21,11 +21,14 @@ func ExampleReadGrant() {
 		if err == nil && grant.ClientEndpoint != "https://example.bitrix24.com/rest/" {
 			err = fmt.Errorf("an installation on another portal, %q", grant.ClientEndpoint)
 		}
-		if _, stored := config.TokenSource("example").Grant(r.Context()); err == nil && !errors.Is(stored, b24oauth.ErrNoGrant) {
-			err = errors.New("the application is installed already")
-		}
 		if err == nil {
-			err = config.Save(r.Context(), "example", grant)
+			_, err = config.TokenSource("example").Grant(r.Context())
+			switch {
+			case err == nil:
+				err = errors.New("the application is installed already")
+			case errors.Is(err, b24oauth.ErrNoGrant):
+				err = config.Save(r.Context(), "example", grant)
+			}
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)

@@ -1,18 +1,16 @@
 // Package install reads the first tokens of an application on a portal: those
 // that Bitrix24 posts to it when it is installed, or when a user opens it.
 //
-//	func installed(w http.ResponseWriter, r *http.Request) {
-//		grant, err := install.ReadGrant(r)
-//		…
-//		err = config.Save(r.Context(), "example", grant)
+//	grant, err := install.ReadGrant(r)
 //
 // Nobody vouches for these requests: anybody can send one that names any
-// portal, with tokens of his own. Let the key under which a grant is saved not
-// follow from the request alone, or first ask app.info of the authorization
-// server, with the grant's access token, which portal that belongs to; else a
-// stranger can replace a portal's grant. What a forged request cannot do is
-// have the client secret sent elsewhere: [b24oauth.Config.Save] accepts none
-// but the known authorization servers.
+// portal, with tokens of his own. Never let one replace a stored grant before
+// app.info of the authorization server has confirmed it:
+//
+//	https://oauth.bitrix.info/rest/app.info?auth={the grant's access token}
+//
+// What a forged request cannot do is have the client secret sent elsewhere:
+// [b24oauth.Config.Save] accepts none but the known authorization servers.
 package install
 
 import (
@@ -34,7 +32,8 @@ const maxBody = 64 << 10
 // ReadGrant returns the grant in a request of Bitrix24's: the POST that opens
 // the application, or its install page, in a frame, or the event
 // ONAPPINSTALL. It reads the request's form, at most 64 KiB of it, and changes
-// nothing else. The lifetime of the access token counts from now.
+// nothing else. The lifetime of the access token counts from now. The request
+// proves nothing: see above before the grant is saved.
 //
 // Any other request is an error, as is one without both tokens. Errors tell
 // what is missing and no secret. Where the tokens and the client secret may
@@ -46,27 +45,25 @@ func ReadGrant(r *http.Request) (*b24oauth.Grant, error) {
 	}
 	if err := r.ParseForm(); err != nil {
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return nil, fmt.Errorf("install: the request is larger than %d KiB", maxBody>>10)
+			return nil, fmt.Errorf("b24oauth/install: the request is larger than %d KiB", maxBody>>10)
 		}
-		return nil, errors.New("install: the request is no form, or a damaged one") // the error itself may quote it
+		return nil, errors.New("b24oauth/install: the request is no form, or a damaged one") // the error itself may quote it
 	}
 	read := frameGrant
 	if r.PostForm.Has("event") {
 		read = eventGrant
 	}
-	g, err := read(r, now)
-	switch {
-	case err != nil:
-		return nil, err
-	case g.AccessToken == "" || g.RefreshToken == "":
-		return nil, errors.New("install: the request brings no pair of tokens: it must be the POST by which Bitrix24 opens or installs the application, or its event ONAPPINSTALL")
-	}
-	return g, nil
+	return read(r, now)
 }
+
+var errNoPair = errors.New("b24oauth/install: the request brings no pair of tokens: it must be the POST by which Bitrix24 opens or installs the application, or its event ONAPPINSTALL")
 
 // frameGrant reads the POST that opens a page in a frame.
 func frameGrant(r *http.Request, now time.Time) (*b24oauth.Grant, error) {
 	form := r.PostForm
+	if form.Get("AUTH_ID") == "" || form.Get("REFRESH_ID") == "" {
+		return nil, errNoPair
+	}
 	endpoint, err := frameEndpoint(r.Form.Get("DOMAIN"), r.Form.Get("PROTOCOL"))
 	if err != nil {
 		return nil, err
@@ -94,7 +91,7 @@ func frameEndpoint(domain, protocol string) (string, error) {
 	}
 	u, err := url.Parse(scheme + "://" + domain)
 	if err != nil || domain == "" || u.Host != domain || u.Hostname() == "" {
-		return "", fmt.Errorf("install: the request's DOMAIN is no host: %.100q", domain)
+		return "", fmt.Errorf("b24oauth/install: the request's DOMAIN is no host: %.100q", domain)
 	}
 	return scheme + "://" + domain + "/rest/", nil
 }
@@ -102,9 +99,12 @@ func frameEndpoint(domain, protocol string) (string, error) {
 // eventGrant reads the event ONAPPINSTALL.
 func eventGrant(r *http.Request, now time.Time) (*b24oauth.Grant, error) {
 	if event := r.PostForm.Get("event"); !strings.EqualFold(event, "ONAPPINSTALL") {
-		return nil, fmt.Errorf("install: the event %.100q is no installation: only ONAPPINSTALL brings a grant", event)
+		return nil, fmt.Errorf("b24oauth/install: the event %.100q is no installation: only ONAPPINSTALL brings a grant", event)
 	}
 	auth := func(name string) string { return r.PostForm.Get("auth[" + name + "]") }
+	if auth("access_token") == "" || auth("refresh_token") == "" {
+		return nil, errNoPair
+	}
 	g := &b24oauth.Grant{
 		MemberID:         auth("member_id"),
 		ClientEndpoint:   auth("client_endpoint"),

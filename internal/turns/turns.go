@@ -22,11 +22,10 @@ type turn struct {
 // Take waits for the turn of key until ctx ends, and returns what gives it
 // back. The error is the context's.
 func (t *Turns) Take(ctx context.Context, key string) (leave func(), err error) {
-	one := t.queue(key)
 	if err := ctx.Err(); err != nil {
-		t.drop(key, one)
 		return nil, err
 	}
+	one := t.queue(key)
 	select {
 	case one.taken <- struct{}{}:
 		return func() { <-one.taken; t.drop(key, one) }, nil
