@@ -47,9 +47,9 @@
 //  5. Replayed once, exactly: only after the portal refused the token, and only
 //     if the body can be had again byte for byte.
 //  6. A late refusal of an old token never costs a newer one.
-//  7. A grant's token goes to its portal only, over https, also across redirects; the
-//     client secret goes only to the configured or a known authorization
-//     server.
+//  7. A grant's token goes to its portal only, over https, also across
+//     redirects; the client secret goes only to the configured or a known
+//     authorization server.
 //  8. No secret leaves by accident: not in an error, a log line, an event,
 //     Response.Request, a Location or Referer, or by printing a value of this
 //     package.
