@@ -124,8 +124,7 @@ func (s *TokenSource) look() *TokenError {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.refreshTimeout())
 	defer cancel()
 	stored, err := s.cfg.store().Load(ctx, s.key)
-	current, published := s.ownGrants()
-	err = withoutTokens(err, current, published)
+	err = s.withoutOwnTokens(err)
 	if errors.Is(err, ErrNoGrant) {
 		stored, err = nil, nil
 	}

@@ -72,6 +72,24 @@ func followed(resp *http.Response, sent *http.Request) (host string) {
 	return host
 }
 
+// sendBy has a transport send the request. It returns a response, perhaps nil
+// without an error as some do, and the host to which the transport took the
+// request by itself, as followed tells.
+func sendBy(base http.RoundTripper, req *http.Request) (resp *http.Response, strayed string, err error) {
+	if isDefault(base) {
+		req = toThisMachine(req)
+	}
+	resp, err = base.RoundTrip(req)
+	if err != nil {
+		discard(resp)
+		return nil, "", err
+	}
+	if resp != nil {
+		strayed = followed(resp, req)
+	}
+	return resp, strayed, nil
+}
+
 // strayedError is a transport's that followed a redirect.
 type strayedError struct{ what, host, with string }
 

@@ -129,8 +129,7 @@ func (s *TokenSource) replace(ctx context.Context, g *Grant) error {
 		})
 	}
 	if err != nil {
-		current, _ := s.ownGrants()
-		return s.storeError(withoutTokens(err, current, g))
+		return s.storeError(s.withoutOwnTokens(err, g))
 	}
 	if cur := s.descent.cur; cur != nil && cur.grant.RefreshToken != "" && cur.grant.RefreshToken != next.RefreshToken {
 		s.descent.leave(cur.refresh)
@@ -220,13 +219,17 @@ func (s *TokenSource) flush(ctx context.Context) error {
 	return failure
 }
 
-// ownGrants returns the grants whose tokens an error can quote that comes
-// while the slot is held: the current one, and the one before it.
-func (s *TokenSource) ownGrants() (current, published *Grant) {
-	if cur := s.descent.cur; cur != nil {
-		current = cur.grant
+// withoutOwnTokens returns an error of the Store, which came while the slot is
+// held, without the tokens that it can quote: those of the current grant, of
+// the one that callers use, and of another, if there is one.
+func (s *TokenSource) withoutOwnTokens(err error, others ...*Grant) error {
+	if err == nil {
+		return nil
 	}
-	return current, s.shownGrant()
+	if cur := s.descent.cur; cur != nil {
+		others = append(others, cur.grant)
+	}
+	return withoutTokens(err, append(others, s.shownGrant())...)
 }
 
 // shownGrant returns the grant that callers use, nil if there is none.

@@ -73,20 +73,16 @@ func (t onceTransport) RoundTrip(req *http.Request) (resp *http.Response, err er
 		once.Body = emptyBody{}
 	}
 	once.GetBody = nil
-	if isDefault(t.base) {
-		once = toThisMachine(once)
-	}
-	resp, err = t.base.RoundTrip(once)
+	resp, strayed, err := sendBy(t.base, once)
 	if err != nil || resp == nil {
-		discard(resp)
 		return nil, err
 	}
-	if host := followed(resp, once); host != "" {
+	if strayed != "" {
 		discard(resp)
-		return nil, &strayedError{fmt.Sprintf("the Transport of Config.HTTPClient (%T)", t.base), host, "the client secret"}
+		return nil, &strayedError{fmt.Sprintf("the Transport of Config.HTTPClient (%T)", t.base), strayed, "the client secret"}
 	}
 	resp.Header.Del("Location")
-	return resp, err
+	return resp, nil
 }
 
 type emptyBody struct{}

@@ -166,21 +166,16 @@ func (t *Transport) base() http.RoundTripper {
 // send hands out, which stands for the caller's req and carries token if that
 // is not empty, to Base.
 func (t *Transport) send(out, req *http.Request, token string) (*http.Response, error) {
-	out = withShortReferer(out)
-	if isDefault(t.base()) {
-		out = toThisMachine(out)
-	}
-	resp, err := unfollowing(t.base()).RoundTrip(out)
+	resp, strayed, err := sendBy(unfollowing(t.base()), withShortReferer(out))
 	if err != nil {
-		discard(resp)
 		return nil, quiet(err, token)
 	}
 	if resp == nil {
 		return nil, fmt.Errorf("b24oauth: Transport.Base (%T) returned neither a response nor an error", t.base())
 	}
-	if host := followed(resp, out); host != "" && token != "" {
+	if strayed != "" && token != "" {
 		discard(resp)
-		e := configError("%w, or put it above Transport", &strayedError{fmt.Sprintf("Transport.Base (%T)", t.base()), host, "the access token"})
+		e := configError("%w, or put it above Transport", &strayedError{fmt.Sprintf("Transport.Base (%T)", t.base()), strayed, "the access token"})
 		if src, ok := t.Source.(*TokenSource); ok {
 			e = e.withKey(src.key)
 		}

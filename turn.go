@@ -29,8 +29,7 @@ func (s *TokenSource) update(ctx context.Context, wait time.Duration, fn func(co
 		waiting.Stop()
 		return fn(ctx, g)
 	})
-	current, published := s.ownGrants()
-	err = withoutTokens(err, current, published)
+	err = s.withoutOwnTokens(err)
 	if err != nil && !began && ctx.Err() != nil {
 		return fmt.Errorf("%w (%w): %w", errNoTurn, context.Cause(ctx), err)
 	}
