@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 // Bitrix24's authorization server is OAuth 2.0 with habits of its own. A
@@ -77,7 +79,7 @@ func knownServer(server string) (*url.URL, error) {
 			return u, nil
 		}
 	}
-	return nil, configError("the authorization server %q is none of Bitrix24's, and the client secret is not sent to it: if it is the right one, set Config.TokenURL", shorten(host))
+	return nil, configError("the authorization server %q is none of Bitrix24's, and the client secret is not sent to it: if it is the right one, set Config.TokenURL", redact.Shorten(host))
 }
 
 // trustedEndpoint returns server_endpoint as a grant may keep it: one of
@@ -213,7 +215,8 @@ func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values
 			return pause/2 + rand.N(pause)
 		},
 	}
-	req, err := c.tokenRequest(quietTrace{ctx}, u, params)
+	redacted, _ := redact.Trace(ctx)
+	req, err := c.tokenRequest(redacted, u, params)
 	if err != nil {
 		return nil, 0, configError("the token request cannot be built: check Config.TokenURL and Config.TokenMethod")
 	}

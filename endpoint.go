@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 // Where secrets may go, and when two addresses are the same one.
@@ -26,11 +28,11 @@ func parseEndpoint(s string) (*url.URL, error) {
 	case u.Hostname() == "":
 		return nil, errors.New("client_endpoint has no host")
 	case !secureURL(u):
-		return nil, fmt.Errorf("client_endpoint is not https (host %q)", shorten(u.Host))
+		return nil, fmt.Errorf("client_endpoint is not https (host %q)", redact.Shorten(u.Host))
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("client_endpoint has user info or a query (host %q)", shorten(u.Host))
+		return nil, fmt.Errorf("client_endpoint has user info or a query (host %q)", redact.Shorten(u.Host))
 	case strings.Trim(u.Path, "/") != "rest":
-		return nil, fmt.Errorf("the path of client_endpoint is not /rest/ (host %q)", shorten(u.Host))
+		return nil, fmt.Errorf("the path of client_endpoint is not /rest/ (host %q)", redact.Shorten(u.Host))
 	}
 	return &url.URL{Scheme: u.Scheme, Host: canonicalHost(u), Path: "/rest/"}, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 // An EventKind says what happened to a grant.
@@ -101,20 +103,8 @@ func (c *Config) survive(ctx context.Context, call func()) {
 	defer func() {
 		if v := recover(); v != nil && c.Logger != nil {
 			defer func() { _ = recover() }() // the Logger itself may be what panics
-			c.Logger.LogAttrs(ctx, slog.LevelError, "b24oauth: OnEvent or Logger panicked", slog.String("panic", panicText(v)))
+			c.Logger.LogAttrs(ctx, slog.LevelError, "b24oauth: OnEvent or Logger panicked", slog.String("panic", redact.Panic(v)))
 		}
 	}()
 	call()
-}
-
-// panicText tells of a panic in the user's code what is safe to tell: the
-// runtime's own words, else only the type, since a value may hold anything.
-func panicText(v any) string {
-	if err, ok := v.(interface {
-		error
-		RuntimeError()
-	}); ok {
-		return err.Error()
-	}
-	return fmt.Sprintf("a value of type %T", v)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 const (
@@ -82,12 +84,12 @@ func (s *TokenSource) recovered(err **TokenError) {
 	if v == nil {
 		return
 	}
-	e := unavailable("the Store (%T) panicked: %s", s.cfg.store(), panicText(v)).withKey(s.key)
+	e := unavailable("the Store (%T) panicked: %s", s.cfg.store(), redact.Panic(v)).withKey(s.key)
 	e.ofStore = true
 	*err = e
 	if s.cfg.Logger != nil {
 		defer func() { _ = recover() }() // the Logger may panic too
-		s.cfg.Logger.Error("b24oauth: Store panicked", slog.String("key", s.key), slog.String("panic", panicText(v)), slog.String("stack", string(debug.Stack())))
+		s.cfg.Logger.Error("b24oauth: Store panicked", slog.String("key", s.key), slog.String("panic", redact.Panic(v)), slog.String("stack", string(debug.Stack())))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/turns"
 )
 
@@ -159,4 +160,16 @@ func (p *persistingSource) Token() (*oauth2.Token, error) {
 	}
 	p.fetched = g
 	return g.Token(), nil
+}
+
+// withoutTokens returns an error of the Store without the tokens of the
+// grants that it may be about.
+func withoutTokens(err error, grants ...*Grant) error {
+	var secrets []string
+	for _, g := range grants {
+		if g != nil {
+			secrets = append(secrets, g.AccessToken, g.RefreshToken, g.ApplicationToken)
+		}
+	}
+	return redact.Error(err, secrets...)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/b24go/b24oauth/internal/authparam"
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 // sending is a request on its way to Base: the caller's, which is not
@@ -31,8 +32,8 @@ func (c *call) prepare(token string, sn *snapshot) (*http.Request, error) {
 		s = new(sending)
 	}
 	s.req, s.url, s.token = *c.req, *c.req.URL, token
-	if ctx := c.req.Context(); hearsHeaders(ctx) {
-		s.req = *c.req.WithContext(quietTrace{ctx})
+	if ctx, needed := redact.Trace(c.req.Context()); needed {
+		s.req = *c.req.WithContext(ctx)
 	}
 	out, u := &s.req, &s.url
 	out.URL = u

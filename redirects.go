@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/b24go/b24oauth/internal/authparam"
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 // A RoundTripper must not follow redirects. One that has an http.Client inside
@@ -94,7 +95,7 @@ func sendBy(base http.RoundTripper, req *http.Request) (resp *http.Response, str
 type strayedError struct{ what, host, with string }
 
 func (e *strayedError) Error() string {
-	return fmt.Sprintf("%s followed a redirect to %q by itself, and %s may be known there now: replace it, and let the CheckRedirect of the http.Client in that transport return http.ErrUseLastResponse", e.what, shorten(e.host), e.with)
+	return fmt.Sprintf("%s followed a redirect to %q by itself, and %s may be known there now: replace it, and let the CheckRedirect of the http.Client in that transport return http.ErrUseLastResponse", e.what, redact.Shorten(e.host), e.with)
 }
 
 // withShortReferer returns req, or a copy of it whose Referer tells another
@@ -165,7 +166,7 @@ func redirectTarget(resp *http.Response, from *url.URL) string {
 // request's own URI, and http.Client would carry it on.
 func cleanLocation(resp *http.Response, token string) {
 	for i, location := range resp.Header["Location"] {
-		if !quotes(location, token) {
+		if !redact.Quotes(location, token) {
 			continue
 		}
 		base, query, ok := strings.Cut(location, "?")
@@ -178,6 +179,6 @@ func cleanLocation(resp *http.Response, token string) {
 				base += "#" + fragment
 			}
 		}
-		resp.Header["Location"][i] = redactText(base, token)
+		resp.Header["Location"][i] = redact.Text(base, token)
 	}
 }

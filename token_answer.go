@@ -6,12 +6,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/b24go/b24oauth/internal/lifetime"
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 // answer is the body of a token answer, success or failure.
@@ -51,9 +51,9 @@ func (t *text) UnmarshalJSON(data []byte) error {
 func readAnswer(resp *http.Response, err error, asked time.Time) (*Grant, *TokenError) {
 	if err != nil {
 		if _, ok := errors.AsType[*strayedError](err); ok {
-			return nil, configError("%w", withoutURL(err))
+			return nil, configError("%w", redact.WithoutURL(err))
 		}
-		return nil, unavailable("%w", withoutURL(err))
+		return nil, unavailable("%w", redact.WithoutURL(err))
 	}
 	defer resp.Body.Close()
 	fail := func(format string, args ...any) (*Grant, *TokenError) {
@@ -64,7 +64,7 @@ func readAnswer(resp *http.Response, err error, asked time.Time) (*Grant, *Token
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return fail("the answer broke off: %w", withoutURL(err))
+		return fail("the answer broke off: %w", redact.WithoutURL(err))
 	case len(body) > maxAnswer:
 		return fail("the answer is larger than 1 MiB")
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
@@ -158,21 +158,6 @@ func (g *Grant) moveTo(endpoint string) {
 		}), from.Host)
 	}
 	g.ClientEndpoint = to.String()
-}
-
-// withoutURL returns what went wrong without the request's URL, which
-// http.Client puts around it, and some transports do.
-func withoutURL(err error) error {
-	for {
-		ue, ok := err.(*url.Error)
-		switch {
-		case !ok:
-			return err
-		case ue.Err == nil:
-			return errors.New("no reason given")
-		}
-		err = ue.Err
-	}
 }
 
 // askedPause reads a Retry-After header, in either form; at most ten minutes

@@ -1,8 +1,6 @@
 package b24oauth
 
 import (
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -101,21 +99,5 @@ func TestExpiryIsByTheWallClock(t *testing.T) {
 		if at != at.Round(0) {
 			t.Errorf("%v is by the monotonic clock too, which stops while a machine sleeps", at)
 		}
-	}
-}
-
-func TestErrorOfTheClientLosesOnlyItsURL(t *testing.T) {
-	reason := errors.New("reason")
-	proxy := fmt.Errorf("the proxy said: %w", &url.Error{Op: "Get", URL: "https://x/?s=secret", Err: reason})
-	for _, inner := range []error{reason, proxy, errors.Join(reason, proxy)} {
-		if got := withoutURL(&url.Error{Op: "Get", URL: "https://x/?s=secret", Err: inner}); got != inner {
-			t.Errorf("withoutURL = %v, want %v", got, inner)
-		}
-		if got := withoutURL(inner); got != inner {
-			t.Errorf("withoutURL(%v) = %v", inner, got)
-		}
-	}
-	if got := withoutURL(&url.Error{Op: "Get", URL: "https://x/?s=secret"}); got == nil || strings.Contains(got.Error(), "secret") {
-		t.Errorf("without a reason: %v", got)
 	}
 }

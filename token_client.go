@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 // tokenClient returns the client for token requests: the user's or our own,
@@ -65,7 +67,7 @@ type onceTransport struct{ base http.RoundTripper }
 func (t onceTransport) RoundTrip(req *http.Request) (resp *http.Response, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			resp, err = nil, errors.New("Config.HTTPClient panicked: "+panicText(v))
+			resp, err = nil, errors.New("Config.HTTPClient panicked: "+redact.Panic(v))
 		}
 	}()
 	once := req.WithContext(req.Context())

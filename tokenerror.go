@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/oauth2"
+
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 // What a [TokenError] comes down to, for [errors.Is]. Each says who has to
@@ -128,7 +130,10 @@ func (e *TokenError) Unwrap() error { return e.Err }
 
 // Timeout reports whether the cause was a timeout, as net.Error does and
 // *url.Error asks.
-func (e *TokenError) Timeout() bool { return isTimeout(e.Err) }
+func (e *TokenError) Timeout() bool {
+	var t interface{ Timeout() bool }
+	return errors.As(e.Err, &t) && t.Timeout()
+}
 
 // MarshalText returns what Error does, so that JSON tells the cause, and no
 // more than Error would.
@@ -201,11 +206,11 @@ func (e *TokenError) redact(sent url.Values) {
 	for _, name := range []string{"client_secret", "refresh_token", "code"} {
 		secrets = append(secrets, sent.Get(name))
 	}
-	e.Description = shorten(redactText(e.Description, secrets...))
-	if redactText(e.Code, secrets...) != e.Code {
+	e.Description = redact.Shorten(redact.Text(e.Description, secrets...))
+	if redact.Text(e.Code, secrets...) != e.Code {
 		e.Code = unreadableCode
 	}
-	e.Err = quiet(e.Err, secrets...)
+	e.Err = redact.Error(e.Err, secrets...)
 }
 
 // unreadableCode stands for a code that cannot be shown.
@@ -221,13 +226,4 @@ func errorCode(s string) string {
 		return unreadableCode
 	}
 	return s
-}
-
-// shorten limits a stranger's text to what a log line bears.
-func shorten(s string) string {
-	const limit = 200
-	if len(s) <= limit {
-		return s
-	}
-	return strings.ToValidUTF8(s[:limit], "") + "…"
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/resterror"
 )
 
@@ -168,7 +169,7 @@ func (t *Transport) base() http.RoundTripper {
 func (t *Transport) send(out, req *http.Request, token string) (*http.Response, error) {
 	resp, strayed, err := sendBy(unfollowing(t.base()), withShortReferer(out))
 	if err != nil {
-		return nil, quiet(err, token)
+		return nil, redact.Error(err, token)
 	}
 	if resp == nil {
 		return nil, fmt.Errorf("b24oauth: Transport.Base (%T) returned neither a response nor an error", t.base())
