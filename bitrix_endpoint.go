@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-retryablehttp"
 
+	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/redact"
 )
 
@@ -52,7 +53,7 @@ const (
 func (c *Config) tokenURL(server string) (*url.URL, error) {
 	if c.TokenURL != "" {
 		u, err := url.Parse(c.TokenURL)
-		if err != nil || u.Hostname() == "" || u.User != nil || !secureURL(u) {
+		if err != nil || u.Hostname() == "" || u.User != nil || !address.Secure(u) {
 			return nil, configError("Config.TokenURL must be an https URL with a host and without user info (http is for loopback only)")
 		}
 		return u, nil
@@ -90,7 +91,7 @@ func (c *Config) trustedEndpoint(server string) string {
 	}
 	own, err := url.Parse(c.TokenURL)
 	u, bad := url.Parse(server)
-	if err != nil || bad != nil || u.Hostname() == "" || u.User != nil || !secureURL(u) || canonicalHost(u) != canonicalHost(own) {
+	if err != nil || bad != nil || u.Hostname() == "" || u.User != nil || !address.Secure(u) || address.CanonicalHost(u) != address.CanonicalHost(own) {
 		return ""
 	}
 	return server
@@ -156,7 +157,7 @@ func (c *Config) Exchange(ctx context.Context, code, serverDomain string) (*Gran
 	if g.ServerEndpoint == "" && c.TokenURL == "" {
 		g.ServerEndpoint = "https://" + u.Host + "/rest/" // it issued the tokens, so it renews them
 	}
-	if _, err := parseEndpoint(g.ClientEndpoint); err != nil {
+	if _, err := address.ParseEndpoint(g.ClientEndpoint); err != nil {
 		terr = unavailable("the answer names no portal that a token may be sent to: %w", err)
 		terr.StatusCode, terr.server = http.StatusOK, u.Host
 		terr.redact(params)

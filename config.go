@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/b24go/b24oauth/internal/address"
 )
 
 // Defaults and limits of Config.
@@ -236,7 +238,7 @@ func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 	case g.ClientID != "" && g.ClientID != c.ClientID:
 		return wrongApplication(g.ClientID, c.ClientID)
 	}
-	if _, err := parseEndpoint(g.ClientEndpoint); err != nil && (g.ClientEndpoint != "" || g.AccessToken != "") {
+	if _, err := address.ParseEndpoint(g.ClientEndpoint); err != nil && (g.ClientEndpoint != "" || g.AccessToken != "") {
 		return configError("Save was called with a grant that names no portal a token may be sent to: %w", err)
 	}
 	if _, err := c.tokenURL(g.ServerEndpoint); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/authparam"
 	"github.com/b24go/b24oauth/internal/redact"
 )
@@ -37,7 +38,7 @@ func (c *call) prepare(token string, sn *snapshot) (*http.Request, error) {
 	}
 	out, u := &s.req, &s.url
 	out.URL = u
-	if sn != nil && (u.Scheme != sn.scheme || canonicalHost(u) != sn.host) {
+	if sn != nil && (u.Scheme != sn.scheme || address.CanonicalHost(u) != sn.host) {
 		u.Scheme, u.Host = sn.scheme, sn.host
 		out.Host = ""
 	}

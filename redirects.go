@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/go-retryablehttp"
 
+	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/authparam"
 	"github.com/b24go/b24oauth/internal/redact"
 )
@@ -66,7 +67,7 @@ func unfollowingClient(c *http.Client) *http.Client {
 // took the request by itself, "" if there is none.
 func followed(resp *http.Response, sent *http.Request) (host string) {
 	for hop := resp.Request; hop != nil && hop.Response != nil && hop.Response != sent.Response; hop = hop.Response.Request {
-		if hop.URL.Scheme != sent.URL.Scheme || canonicalHost(hop.URL) != canonicalHost(sent.URL) {
+		if hop.URL.Scheme != sent.URL.Scheme || address.CanonicalHost(hop.URL) != address.CanonicalHost(sent.URL) {
 			host = hop.URL.Host
 		}
 	}
@@ -107,7 +108,7 @@ func withShortReferer(req *http.Request) *http.Request {
 		return req
 	}
 	from, err := url.Parse(referer)
-	if err == nil && canonicalHost(from) == canonicalHost(req.URL) {
+	if err == nil && address.CanonicalHost(from) == address.CanonicalHost(req.URL) {
 		return req
 	}
 	out := req.WithContext(req.Context())
@@ -153,10 +154,10 @@ func redirectTarget(resp *http.Response, from *url.URL) string {
 		return ""
 	}
 	to, err := from.Parse(resp.Header.Get("Location"))
-	if err != nil || to.Hostname() == "" || to.User != nil || !secureURL(to) {
+	if err != nil || to.Hostname() == "" || to.User != nil || !address.Secure(to) {
 		return ""
 	}
-	if host := canonicalHost(to); host != canonicalHost(from) {
+	if host := address.CanonicalHost(to); host != address.CanonicalHost(from) {
 		return host
 	}
 	return ""

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/b24go/b24oauth/internal/address"
 )
 
 // Whoever holds a source's slot works on its grant: a flight, Save or Flush.
@@ -155,7 +157,7 @@ func (s *TokenSource) replacement(stored, g *Grant) (*Grant, error) {
 			return nil, configError("the new grant has no refresh token and the stored one has: it is not given up for an access token").withKey(s.key)
 		case stored.MemberID != "" && stored.MemberID == g.MemberID:
 			next = s.cfg.merge(stored, g)
-			if !sameEndpoint(stored.ClientEndpoint, next.ClientEndpoint) {
+			if !address.SameEndpoint(stored.ClientEndpoint, next.ClientEndpoint) {
 				// g may come from a request that anybody can send. That the portal
 				// was renamed only the authorization server can say.
 				next.FormerHosts = slices.Clone(g.FormerHosts)
@@ -163,7 +165,7 @@ func (s *TokenSource) replacement(stored, g *Grant) (*Grant, error) {
 		}
 	}
 	next.ClientID = s.cfg.ClientID
-	if u, err := parseEndpoint(next.ClientEndpoint); err == nil {
+	if u, err := address.ParseEndpoint(next.ClientEndpoint); err == nil {
 		next.ClientEndpoint = u.String()
 	}
 	return next, nil

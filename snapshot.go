@@ -1,12 +1,14 @@
 package b24oauth
 
 import (
+	"net/url"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
 
+	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/lifetime"
 )
 
@@ -35,7 +37,7 @@ var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 func newSnapshot(g *Grant, now time.Time, earlyExpiry time.Duration) *snapshot {
 	// The monotonic clock stands still while a machine sleeps; tokens age.
 	sn := &snapshot{grant: g, refresh: fingerprint(g.RefreshToken), expiry: g.Expiry.Round(0)}
-	if u, err := parseEndpoint(g.ClientEndpoint); err == nil {
+	if u, err := address.ParseEndpoint(g.ClientEndpoint); err == nil {
 		sn.scheme, sn.host = u.Scheme, u.Host
 	}
 	life := lifetime.Default
@@ -96,4 +98,14 @@ func (sn *snapshot) accept() {
 	if !sn.accepted.Load() {
 		sn.accepted.Store(true)
 	}
+}
+
+// isPortal reports whether the grant's token may go to u: to the portal's
+// present address, or to a former one, which stands for the present.
+func (sn *snapshot) isPortal(u *url.URL) bool {
+	if !address.Secure(u) {
+		return false
+	}
+	host := address.CanonicalHost(u)
+	return host == sn.host && u.Scheme == sn.scheme || slices.Contains(sn.grant.FormerHosts, host)
 }

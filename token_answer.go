@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/lifetime"
 	"github.com/b24go/b24oauth/internal/redact"
 )
@@ -106,7 +107,7 @@ func (a *answer) grant(asked time.Time) *Grant {
 	if id, err := strconv.ParseInt(string(a.UserID), 10, 64); err == nil {
 		g.UserID = id
 	}
-	if u, err := parseEndpoint(g.ClientEndpoint); err == nil {
+	if u, err := address.ParseEndpoint(g.ClientEndpoint); err == nil {
 		g.ClientEndpoint = u.String()
 	}
 	return g
@@ -147,11 +148,11 @@ func (c *Config) merge(old, fresh *Grant) *Grant {
 // moveTo makes endpoint the grant's portal and its present one a former
 // address, if the two differ.
 func (g *Grant) moveTo(endpoint string) {
-	to, err := parseEndpoint(endpoint)
+	to, err := address.ParseEndpoint(endpoint)
 	if err != nil {
 		return
 	}
-	from, err := parseEndpoint(g.ClientEndpoint)
+	from, err := address.ParseEndpoint(g.ClientEndpoint)
 	if err == nil && from.Host != to.Host {
 		g.FormerHosts = append(slices.DeleteFunc(g.FormerHosts, func(h string) bool {
 			return h == from.Host || h == to.Host

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/lifetime"
 )
 
@@ -56,7 +57,7 @@ func FuzzTokenAnswer(f *testing.F) {
 		if m.RefreshToken == "" || m.MemberID == "" || m.Scope == "" || m.Status == "" || m.UserID == 0 || m.ApplicationToken != "t" || m.ClientID != "app.1" {
 			t.Errorf("the answer erased something: %#v", m)
 		}
-		if u, err := parseEndpoint(m.ClientEndpoint); err != nil || u.String() != m.ClientEndpoint {
+		if u, err := address.ParseEndpoint(m.ClientEndpoint); err != nil || u.String() != m.ClientEndpoint {
 			t.Errorf("portal %q: %v", m.ClientEndpoint, err)
 		}
 		if u, err := c.tokenURL(m.ServerEndpoint); err != nil || u.String() != TokenURLGlobal && u.String() != TokenURLCIS {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/resterror"
 )
@@ -80,7 +81,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case req.URL == nil:
 		closeBody(req)
 		return nil, errors.New("b24oauth: the request has no URL")
-	case bearsOwnSecret(req.URL):
+	case address.BearsOwnSecret(req.URL):
 		return t.send(req, req, "")
 	case !renewable:
 		return t.placeOnly(req)
@@ -109,7 +110,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // placeOnly serves a source that only supplies tokens.
 func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
-	if !secureURL(req.URL) {
+	if !address.Secure(req.URL) {
 		return t.send(req, req, "")
 	}
 	token, err := t.Source.Token()
@@ -122,12 +123,12 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 	}
 	home := firstOf(req).URL
 	if named, ok := token.Extra("client_endpoint").(string); ok && named != "" {
-		if home, err = parseEndpoint(named); err != nil {
+		if home, err = address.ParseEndpoint(named); err != nil {
 			closeBody(req)
 			return nil, configError("the token of Transport.Source (%T) names no portal that it may be sent to: %w", t.Source, err)
 		}
 	}
-	if req.URL.Scheme != home.Scheme || canonicalHost(req.URL) != canonicalHost(home) {
+	if req.URL.Scheme != home.Scheme || address.CanonicalHost(req.URL) != address.CanonicalHost(home) {
 		return t.passThrough(req, token.AccessToken)
 	}
 	c := &call{t: t, req: req, body: upload{req: req}}

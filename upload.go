@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/authparam"
 )
 
@@ -123,7 +124,7 @@ func (u *upload) sniff() (bodyKind, error) {
 	u.sniffed = true
 	mediaType, _, _ := strings.Cut(u.req.Header.Get("Content-Type"), ";")
 	switch mediaType = strings.TrimSpace(mediaType); {
-	case u.req.Method != http.MethodPost || u.req.Header.Get("Content-Encoding") != "" || isV3(u.req.URL):
+	case u.req.Method != http.MethodPost || u.req.Header.Get("Content-Encoding") != "" || address.IsV3(u.req.URL):
 	case strings.EqualFold(mediaType, "application/x-www-form-urlencoded"):
 		u.kind = formBody
 	case mediaType == "application/json": // portals compare it as it stands

@@ -1,15 +1,14 @@
-package b24oauth
+package address
 
 import (
 	"net/url"
 	"path"
-	"slices"
 	"strings"
 )
 
-// restPath returns the path of u below /rest/, cleaned of doubled slashes,
+// RestPath returns the path of u below /rest/, cleaned of doubled slashes,
 // which Bitrix24's own JavaScript SDK sends. "" if it is not below /rest/.
-func restPath(u *url.URL) string {
+func RestPath(u *url.URL) string {
 	p := u.Path
 	if u.Opaque != "" {
 		p = "/" + strings.TrimLeft(u.Opaque, "/")
@@ -28,16 +27,16 @@ func restPath(u *url.URL) string {
 	return rest
 }
 
-// isV3 reports whether u is a method of REST version 3.
-func isV3(u *url.URL) bool {
-	return strings.HasPrefix(restPath(u), "api/")
+// IsV3 reports whether u is a method of REST version 3.
+func IsV3(u *url.URL) bool {
+	return strings.HasPrefix(RestPath(u), "api/")
 }
 
-// bearsOwnSecret reports whether the request needs no token because its URL
+// BearsOwnSecret reports whether the request needs no token because its URL
 // is the secret: an incoming webhook, whose path is /rest/[api/]number/secret/,
 // or a signed file link, which has a token field in its query.
-func bearsOwnSecret(u *url.URL) bool {
-	number, secret, ok := strings.Cut(strings.TrimPrefix(restPath(u), "api/"), "/")
+func BearsOwnSecret(u *url.URL) bool {
+	number, secret, ok := strings.Cut(strings.TrimPrefix(RestPath(u), "api/"), "/")
 	if ok && number != "" && secret != "" && strings.Trim(number, "0123456789") == "" {
 		return true
 	}
@@ -50,14 +49,4 @@ func bearsOwnSecret(u *url.URL) bool {
 		}
 	}
 	return false
-}
-
-// isPortal reports whether the grant's token may go to u: to the portal's
-// present address, or to a former one, which stands for the present.
-func (sn *snapshot) isPortal(u *url.URL) bool {
-	if !secureURL(u) {
-		return false
-	}
-	host := canonicalHost(u)
-	return host == sn.host && u.Scheme == sn.scheme || slices.Contains(sn.grant.FormerHosts, host)
 }

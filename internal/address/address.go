@@ -1,0 +1,82 @@
+// Package address knows where secrets may go, and when two addresses are of
+// one host. A comparison that is too lenient gives a token to a stranger, one
+// that is too strict keeps it from its portal.
+package address
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+
+	"github.com/b24go/b24oauth/internal/redact"
+)
+
+// ParseEndpoint reads the base URL of a portal's REST methods: https (http on
+// loopback), a host without user info, /rest/. Host and port come out in the
+// one form in which they are compared.
+func ParseEndpoint(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, errors.New("client_endpoint is no URL")
+	}
+	switch {
+	case u.Hostname() == "":
+		return nil, errors.New("client_endpoint has no host")
+	case !Secure(u):
+		return nil, fmt.Errorf("client_endpoint is not https (host %q)", redact.Shorten(u.Host))
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("client_endpoint has user info or a query (host %q)", redact.Shorten(u.Host))
+	case strings.Trim(u.Path, "/") != "rest":
+		return nil, fmt.Errorf("the path of client_endpoint is not /rest/ (host %q)", redact.Shorten(u.Host))
+	}
+	return &url.URL{Scheme: u.Scheme, Host: CanonicalHost(u), Path: "/rest/"}, nil
+}
+
+// Secure reports whether secrets may go to u: over https, or over http if
+// they do not leave the machine.
+func Secure(u *url.URL) bool {
+	return u.Scheme == "https" || u.Scheme == "http" && IsLoopback(u.Hostname())
+}
+
+// IsLoopback reports whether a host is this machine itself, by address or by
+// one of the names that RFC 6761 reserves for it.
+func IsLoopback(host string) bool {
+	host = strings.ToLower(host)
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+// CanonicalHost returns the host as it is looked up, in lower case and IDNA's
+// ASCII form, with the port if it is not the scheme's own.
+func CanonicalHost(u *url.URL) string {
+	host, port := strings.ToLower(u.Host), u.Port()
+	if strings.ContainsFunc(u.Host, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		name, err := idna.Lookup.ToASCII(u.Hostname()) // as net/http does
+		if err != nil {
+			return u.Host // nobody's, and not to be folded into somebody's
+		}
+		if host = name; port != "" {
+			host += ":" + port
+		}
+	}
+	if port == "" || port == "443" && u.Scheme == "https" || port == "80" && u.Scheme == "http" {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return host
+}
+
+// SameEndpoint reports whether two addresses are of one portal, however they
+// are written.
+func SameEndpoint(a, b string) bool {
+	u, err := ParseEndpoint(a)
+	v, bad := ParseEndpoint(b)
+	return err == nil && bad == nil && *u == *v
+}
