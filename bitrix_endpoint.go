@@ -13,6 +13,7 @@ import (
 
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/redact"
+	"github.com/b24go/b24oauth/internal/safehttp"
 )
 
 // Bitrix24's authorization server is OAuth 2.0 with habits of its own. A
@@ -197,7 +198,7 @@ func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values
 		attempts int
 	)
 	client := retryablehttp.Client{
-		HTTPClient: c.tokenClient(),
+		HTTPClient: safehttp.Once(c.HTTPClient, "Config.HTTPClient", "the client secret"),
 		RetryMax:   tokenTries - 1,
 		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) {
 			asked = time.Now()

@@ -13,6 +13,7 @@ import (
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/lifetime"
 	"github.com/b24go/b24oauth/internal/redact"
+	"github.com/b24go/b24oauth/internal/safehttp"
 )
 
 // answer is the body of a token answer, success or failure.
@@ -51,7 +52,7 @@ func (t *text) UnmarshalJSON(data []byte) error {
 // lifetime counts from asked, or the reason why there is none.
 func readAnswer(resp *http.Response, err error, asked time.Time) (*Grant, *TokenError) {
 	if err != nil {
-		if _, ok := errors.AsType[*strayedError](err); ok {
+		if _, ok := errors.AsType[*safehttp.StrayedError](err); ok {
 			return nil, configError("%w", redact.WithoutURL(err))
 		}
 		return nil, unavailable("%w", redact.WithoutURL(err))

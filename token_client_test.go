@@ -105,7 +105,7 @@ func TestPlainClientSendsAGetAgainWithoutAWord(t *testing.T) {
 		}
 	}
 	if got := len(srv.requests()); got != 3 {
-		t.Errorf("the server saw %d requests for two calls; if net/http has stopped repeating, onceTransport can go", got)
+		t.Errorf("the server saw %d requests for two calls; if net/http has stopped repeating, safehttp.Once can go", got)
 	}
 }
 

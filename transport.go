@@ -10,6 +10,7 @@ import (
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/resterror"
+	"github.com/b24go/b24oauth/internal/safehttp"
 )
 
 // Transport is an [http.RoundTripper] that puts the access token of Source
@@ -121,7 +122,7 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	home := firstOf(req).URL
+	home := safehttp.First(req).URL
 	if named, ok := token.Extra("client_endpoint").(string); ok && named != "" {
 		if home, err = address.ParseEndpoint(named); err != nil {
 			closeBody(req)
@@ -141,14 +142,14 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	cleanLocation(resp, token.AccessToken)
+	safehttp.CleanLocation(resp, token.AccessToken)
 	return resp, nil
 }
 
 // passThrough sends a request that gets no token. If a redirect brought it
 // here and ours with it, ours is taken out.
 func (t *Transport) passThrough(req *http.Request, token string) (*http.Response, error) {
-	return t.send(withoutToken(req, token), req, "")
+	return t.send(safehttp.WithoutToken(req, token), req, "")
 }
 
 // CloseIdleConnections closes the idle connections of Base, if it can.
@@ -168,7 +169,7 @@ func (t *Transport) base() http.RoundTripper {
 // send hands out, which stands for the caller's req and carries token if that
 // is not empty, to Base.
 func (t *Transport) send(out, req *http.Request, token string) (*http.Response, error) {
-	resp, strayed, err := sendBy(unfollowing(t.base()), withShortReferer(out))
+	resp, strayed, err := safehttp.Send(t.base(), out)
 	if err != nil {
 		return nil, redact.Error(err, token)
 	}
@@ -176,8 +177,8 @@ func (t *Transport) send(out, req *http.Request, token string) (*http.Response, 
 		return nil, fmt.Errorf("b24oauth: Transport.Base (%T) returned neither a response nor an error", t.base())
 	}
 	if strayed != "" && token != "" {
-		discard(resp)
-		e := configError("%w, or put it above Transport", &strayedError{fmt.Sprintf("Transport.Base (%T)", t.base()), strayed, "the access token"})
+		safehttp.Discard(resp)
+		e := configError("%w, or put it above Transport", &safehttp.StrayedError{Transport: fmt.Sprintf("Transport.Base (%T)", t.base()), Host: strayed, Secret: "the access token"})
 		if src, ok := t.Source.(*TokenSource); ok {
 			e = e.withKey(src.key)
 		}
@@ -185,13 +186,6 @@ func (t *Transport) send(out, req *http.Request, token string) (*http.Response, 
 	}
 	resp.Request = req
 	return resp, nil
-}
-
-// discard closes a response that nobody will see, as far as there is one.
-func discard(resp *http.Response) {
-	if resp != nil && resp.Body != nil {
-		resp.Body.Close()
-	}
 }
 
 // call is one request to the portal.
@@ -240,7 +234,7 @@ func (c *call) do(sn *snapshot) (*http.Response, error) {
 		if next == nil && err == nil {
 			return resp, nil
 		}
-		discard(resp)
+		safehttp.Discard(resp)
 		if err != nil {
 			return nil, err
 		}
@@ -278,8 +272,8 @@ func (c *call) renew(sn *snapshot, vague bool, code string) (*snapshot, error) {
 // http.Client would drop. Otherwise the redirect is the caller's, without our
 // token.
 func (c *call) followRename(resp *http.Response, sn *snapshot, out *http.Request) *snapshot {
-	target := redirectTarget(resp, out.URL)
-	cleanLocation(resp, sn.grant.AccessToken)
+	target := safehttp.RedirectTarget(resp, out.URL)
+	safehttp.CleanLocation(resp, sn.grant.AccessToken)
 	if target == "" || c.moved {
 		return nil
 	}

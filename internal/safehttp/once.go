@@ -1,4 +1,4 @@
-package b24oauth
+package safehttp
 
 import (
 	"crypto/tls"
@@ -14,17 +14,19 @@ import (
 	"github.com/b24go/b24oauth/internal/redact"
 )
 
-// tokenClient returns the client for token requests: the user's or our own,
-// made unable to send a request twice or to follow a redirect.
-func (c *Config) tokenClient() *http.Client {
+// Once returns a client for requests that spend what they carry: the user's,
+// or our own if that is nil, made unable to send a request twice or to follow
+// a redirect. Its errors call the user's client name, and secret what a host
+// that its transport strayed to may know.
+func Once(user *http.Client, name, secret string) *http.Client {
 	client := http.Client{Transport: ownTransport}
-	if c.HTTPClient != nil {
-		client = *withoutRetries(c.HTTPClient)
+	if user != nil {
+		client = *withoutRetries(user)
 	}
 	if client.Transport == nil {
 		client.Transport = http.DefaultTransport
 	}
-	client.Transport = onceTransport{client.Transport}
+	client.Transport = onceTransport{client.Transport, name, secret}
 	return &client
 }
 
@@ -62,12 +64,15 @@ var ownTransport = &http.Transport{
 // its Location, which http.Client would follow, or quote if it cannot. A panic
 // of the user's transport is an error like any other: the exchange it comes
 // from is on a goroutine of ours.
-type onceTransport struct{ base http.RoundTripper }
+type onceTransport struct {
+	base         http.RoundTripper
+	name, secret string
+}
 
 func (t onceTransport) RoundTrip(req *http.Request) (resp *http.Response, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			resp, err = nil, errors.New("Config.HTTPClient panicked: "+redact.Panic(v))
+			resp, err = nil, errors.New(t.name+" panicked: "+redact.Panic(v))
 		}
 	}()
 	once := req.WithContext(req.Context())
@@ -75,13 +80,13 @@ func (t onceTransport) RoundTrip(req *http.Request) (resp *http.Response, err er
 		once.Body = emptyBody{}
 	}
 	once.GetBody = nil
-	resp, strayed, err := sendBy(t.base, once)
+	resp, strayed, err := Send(t.base, once)
 	if err != nil || resp == nil {
 		return nil, err
 	}
 	if strayed != "" {
-		discard(resp)
-		return nil, &strayedError{fmt.Sprintf("the Transport of Config.HTTPClient (%T)", t.base), strayed, "the client secret"}
+		Discard(resp)
+		return nil, &StrayedError{fmt.Sprintf("the Transport of %s (%T)", t.name, t.base), strayed, t.secret}
 	}
 	resp.Header.Del("Location")
 	return resp, nil

@@ -1,4 +1,4 @@
-package b24oauth
+package safehttp
 
 import (
 	"net/http"
