@@ -8,6 +8,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/b24go/b24oauth/internal/address"
+	"github.com/b24go/b24oauth/internal/outgoing"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/resterror"
 	"github.com/b24go/b24oauth/internal/safehttp"
@@ -77,10 +78,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	src, renewable := t.Source.(*TokenSource)
 	switch {
 	case t.Source == nil || renewable && src == nil:
-		closeBody(req)
+		outgoing.CloseBody(req)
 		return nil, configError("Transport.Source is nil: set it to Config.TokenSource(key), or to another oauth2.TokenSource")
 	case req.URL == nil:
-		closeBody(req)
+		outgoing.CloseBody(req)
 		return nil, errors.New("b24oauth: the request has no URL")
 	case address.BearsOwnSecret(req.URL):
 		return t.send(req, req, "")
@@ -98,14 +99,14 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		err = configError("the grant names no portal: store one whose ClientEndpoint is the base of the portal's REST methods").withKey(src.key)
 	}
 	if err != nil {
-		closeBody(req)
+		outgoing.CloseBody(req)
 		return nil, err
 	}
 	if !sn.isPortal(req.URL) {
 		return t.passThrough(req, sn.grant.AccessToken)
 	}
-	c := &call{t: t, src: src, req: req, body: upload{req: req}}
-	defer c.body.finish()
+	c := &call{t: t, src: src, req: req, out: outgoing.New(req, t.placement())}
+	defer c.out.Finish()
 	return c.do(sn)
 }
 
@@ -119,22 +120,23 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 		err = configError("Transport.Source (%T) returned a token without AccessToken", t.Source)
 	}
 	if err != nil {
-		closeBody(req)
+		outgoing.CloseBody(req)
 		return nil, err
 	}
 	home := safehttp.First(req).URL
 	if named, ok := token.Extra("client_endpoint").(string); ok && named != "" {
 		if home, err = address.ParseEndpoint(named); err != nil {
-			closeBody(req)
+			outgoing.CloseBody(req)
 			return nil, configError("the token of Transport.Source (%T) names no portal that it may be sent to: %w", t.Source, err)
 		}
 	}
-	if req.URL.Scheme != home.Scheme || address.CanonicalHost(req.URL) != address.CanonicalHost(home) {
+	host := address.CanonicalHost(home)
+	if req.URL.Scheme != home.Scheme || address.CanonicalHost(req.URL) != host {
 		return t.passThrough(req, token.AccessToken)
 	}
-	c := &call{t: t, req: req, body: upload{req: req}}
-	defer c.body.finish()
-	out, err := c.prepare(token.AccessToken, nil)
+	r := outgoing.New(req, t.placement())
+	defer r.Finish()
+	out, err := r.Prepare(token.AccessToken, home.Scheme, host)
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +168,16 @@ func (t *Transport) base() http.RoundTripper {
 	return http.DefaultTransport
 }
 
+func (t *Transport) placement() outgoing.Placement {
+	switch t.Placement {
+	case PlaceAuto:
+		return outgoing.Auto
+	case PlaceHeader:
+		return outgoing.Header
+	}
+	return outgoing.Query
+}
+
 // send hands out, which stands for the caller's req and carries token if that
 // is not empty, to Base.
 func (t *Transport) send(out, req *http.Request, token string) (*http.Response, error) {
@@ -190,11 +202,10 @@ func (t *Transport) send(out, req *http.Request, token string) (*http.Response, 
 
 // call is one request to the portal.
 type call struct {
-	t     *Transport
-	src   *TokenSource  // nil if the token cannot be renewed
-	req   *http.Request // the caller's
-	body  upload
-	first sending // room for the usual call's only one
+	t   *Transport
+	src *TokenSource
+	req *http.Request // the caller's
+	out outgoing.Request
 
 	replayed, moved bool // each happens once at most
 }
@@ -204,7 +215,7 @@ type call struct {
 func (c *call) do(sn *snapshot) (*http.Response, error) {
 	vague := false
 	for {
-		out, err := c.prepare(sn.grant.AccessToken, sn)
+		out, err := c.out.Prepare(sn.grant.AccessToken, sn.scheme, sn.host)
 		if err != nil {
 			return nil, err
 		}
@@ -222,7 +233,7 @@ func (c *call) do(sn *snapshot) (*http.Response, error) {
 		case status >= 300 && status < 400:
 			next = c.followRename(resp, sn, out)
 		case status >= 400 && status < 500:
-			verdict, code := inspect(resp)
+			verdict, code := resterror.Inspect(resp)
 			vague = verdict == resterror.Ambiguous
 			if vague && sn.onTrial.Load() {
 				sn.denied.Store(true) // a new token did not help, so it was not the token
@@ -254,7 +265,7 @@ func (c *call) renew(sn *snapshot, vague bool, code string) (*snapshot, error) {
 	switch {
 	case errors.As(err, &te) && te.keep401:
 		return nil, nil
-	case !c.body.again():
+	case !c.out.Again():
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -278,7 +289,7 @@ func (c *call) followRename(resp *http.Response, sn *snapshot, out *http.Request
 		return nil
 	}
 	next, err := c.src.get(c.req.Context(), reason{refused: sn.grant.AccessToken, host: target})
-	if err != nil || next.host == sn.host || !next.isPortal(c.req.URL) || !c.body.again() {
+	if err != nil || next.host == sn.host || !next.isPortal(c.req.URL) || !c.out.Again() {
 		return nil
 	}
 	c.moved = true

@@ -1,4 +1,4 @@
-package b24oauth
+package outgoing
 
 import (
 	"context"
@@ -12,11 +12,11 @@ import (
 	"github.com/b24go/b24oauth/internal/authparam"
 )
 
-// upload is the body of the caller's request, which may have to be sent
-// twice and must be closed once. Without GetBody it can be sent again only if
-// nobody has read it, as with Expect: 100-continue: so its closing is put off
-// until it is known whether it will be.
-type upload struct {
+// body is that of the caller's request, which may have to be sent twice and
+// must be closed once. Without GetBody it can be sent again only if nobody has
+// read it, as with Expect: 100-continue: so its closing is put off until it is
+// known whether it will be.
+type body struct {
 	req     *http.Request // the caller's; its Body may be nil
 	kind    bodyKind
 	sniffed bool
@@ -24,7 +24,7 @@ type upload struct {
 
 	mu      sync.Mutex    // guards what follows; not held while the body is read
 	sent    *sentBody     // what has the body at present
-	another io.ReadCloser // from GetBody, for the next sending
+	another io.ReadCloser // from GetBody, for the next attempt
 	read    bool          // something of the body has been read
 	closed  bool
 	pending bool // a close was put off
@@ -40,124 +40,118 @@ const (
 	jsonBody
 )
 
-func closeBody(req *http.Request) {
-	if req.Body != nil {
-		req.Body.Close()
-	}
-}
-
 // none reports whether there is no body at all.
-func (u *upload) none() bool { return u.req.Body == nil || u.req.Body == http.NoBody }
+func (b *body) none() bool { return b.req.Body == nil || b.req.Body == http.NoBody }
 
-// next returns the body for the first sending, or for one that again has
+// next returns the body for the first attempt, or for one that again has
 // allowed. own is what it can be read through if it is the caller's own.
-func (u *upload) next(own *sentBody) io.ReadCloser {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if body := u.another; body != nil {
-		u.another = nil
-		return body
+func (b *body) next(own *sentBody) io.ReadCloser {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if another := b.another; another != nil {
+		b.another = nil
+		return another
 	}
-	u.pending = false
-	u.sent = own
-	own.upload = u
+	b.pending = false
+	b.sent = own
+	own.body = b
 	return own
 }
 
 // again reports whether the body can be sent once more. If so, the next
-// sending has it, and the one before is not to read it any more.
-func (u *upload) again() bool {
-	if u.none() {
+// attempt has it, and the one before is not to read it any more.
+func (b *body) again() bool {
+	if b.none() {
 		return true
 	}
-	if u.req.GetBody != nil {
-		body, err := u.req.GetBody()
+	if b.req.GetBody != nil {
+		another, err := b.req.GetBody()
 		if err != nil {
 			return false
 		}
-		u.another = body
+		b.another = another
 		return true
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.read || u.closed {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.read || b.closed {
 		return false
 	}
-	u.sent.taken, u.pending = true, true
+	b.sent.taken, b.pending = true, true
 	return true
 }
 
 // finish ends the putting off. It closes what was not sent.
-func (u *upload) finish() {
-	if u.none() {
+func (b *body) finish() {
+	if b.none() {
 		return
 	}
-	u.mu.Lock()
-	u.over = true
-	shut := u.pending || u.sent == nil
-	u.mu.Unlock()
+	b.mu.Lock()
+	b.over = true
+	shut := b.pending || b.sent == nil
+	b.mu.Unlock()
 	if shut {
-		u.close()
+		b.close()
 	}
-	if u.another != nil {
-		u.another.Close()
+	if b.another != nil {
+		b.another.Close()
 	}
 }
 
 // close closes the caller's body, once.
-func (u *upload) close() error {
-	u.mu.Lock()
-	closed := u.closed
-	u.closed = true
-	u.mu.Unlock()
+func (b *body) close() error {
+	b.mu.Lock()
+	closed := b.closed
+	b.closed = true
+	b.mu.Unlock()
 	if closed {
 		return nil
 	}
-	return u.req.Body.Close()
+	return b.req.Body.Close()
 }
 
 // sniff finds out what the body is. What it reads of it is put back.
-func (u *upload) sniff() (bodyKind, error) {
-	if u.sniffed || u.none() {
-		return u.kind, nil
+func (b *body) sniff() (bodyKind, error) {
+	if b.sniffed || b.none() {
+		return b.kind, nil
 	}
-	u.sniffed = true
-	mediaType, _, _ := strings.Cut(u.req.Header.Get("Content-Type"), ";")
+	b.sniffed = true
+	mediaType, _, _ := strings.Cut(b.req.Header.Get("Content-Type"), ";")
 	switch mediaType = strings.TrimSpace(mediaType); {
-	case u.req.Method != http.MethodPost || u.req.Header.Get("Content-Encoding") != "" || address.IsV3(u.req.URL):
+	case b.req.Method != http.MethodPost || b.req.Header.Get("Content-Encoding") != "" || address.IsV3(b.req.URL):
 	case strings.EqualFold(mediaType, "application/x-www-form-urlencoded"):
-		u.kind = formBody
+		b.kind = formBody
 	case mediaType == "application/json": // portals compare it as it stands
-		object, err := u.sniffJSON()
+		object, err := b.sniffJSON()
 		if err != nil {
 			return otherBody, err
 		}
 		if object {
-			u.kind = jsonBody
+			b.kind = jsonBody
 		}
 	}
-	return u.kind, nil
+	return b.kind, nil
 }
 
 // sniffJSON reads the body's beginning, until the caller's context ends.
-func (u *upload) sniffJSON() (object bool, err error) {
-	ctx := u.req.Context()
-	if u.req.GetBody == nil { // it may be a pipe that nobody writes to
-		stop := context.AfterFunc(ctx, func() { u.close() })
+func (b *body) sniffJSON() (object bool, err error) {
+	ctx := b.req.Context()
+	if b.req.GetBody == nil { // it may be a pipe that nobody writes to
+		stop := context.AfterFunc(ctx, func() { b.close() })
 		defer stop()
 	}
-	u.prefix, object, err = authparam.SniffJSONObject(u.req.Body)
+	b.prefix, object, err = authparam.SniffJSONObject(b.req.Body)
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	return object, err
 }
 
-// sentBody is an upload in the hands of Base.
+// sentBody is the caller's body in the hands of a transport.
 type sentBody struct {
-	*upload
+	*body
 	at    int  // how much of the prefix was delivered
-	taken bool // the body was given to another sending; guarded by upload.mu
+	taken bool // the body was given to another attempt; guarded by body.mu
 }
 
 var errBodyTaken = errors.New("b24oauth: the request's body was closed, or is being sent again")
@@ -168,7 +162,7 @@ func (s *sentBody) Read(p []byte) (int, error) {
 		s.mu.Unlock()
 		return 0, errBodyTaken
 	}
-	s.upload.read = true
+	s.body.read = true
 	s.mu.Unlock()
 	if s.at < len(s.prefix) {
 		n := copy(p, s.prefix[s.at:])
@@ -184,7 +178,7 @@ func (s *sentBody) Close() error {
 		s.mu.Unlock()
 		return nil
 	}
-	if !s.upload.read && !s.over {
+	if !s.body.read && !s.over {
 		s.pending = true
 		s.mu.Unlock()
 		return nil

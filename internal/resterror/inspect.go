@@ -1,4 +1,4 @@
-package b24oauth
+package resterror
 
 import (
 	"bytes"
@@ -6,26 +6,21 @@ import (
 	"io"
 	"net/http"
 	"strings"
-
-	"github.com/b24go/b24oauth/internal/resterror"
 )
 
-// maxRefusal is how much of a 4xx answer is read to find its error code.
-const maxRefusal = 64 << 10
-
-// inspect reads what a 4xx answer says about the token, and leaves its body
-// whole. A body that is read to its end is closed, so that its connection is
-// free for the renewal and the repetition.
-func inspect(resp *http.Response) (resterror.Verdict, string) {
+// Inspect reads what a 4xx answer says about the token, as Read does, and
+// leaves its body whole. A body that is read to its end is closed, so that its
+// connection is free for the renewal and the repetition.
+func Inspect(resp *http.Response) (v Verdict, code string) {
 	if resp.Body == nil {
-		return resterror.Read(resp.StatusCode, nil)
+		return Read(resp.StatusCode, nil)
 	}
-	head, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal+1))
+	head, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
 	case err != nil:
 		resp.Body = readCloser{io.MultiReader(bytes.NewReader(head), failing{err}), resp.Body}
-		return resterror.Other, ""
-	case len(head) > maxRefusal:
+		return Other, ""
+	case len(head) > maxBody:
 		resp.Body = readCloser{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
 	default:
 		resp.Body.Close()
@@ -37,7 +32,7 @@ func inspect(resp *http.Response) (resterror.Verdict, string) {
 	case encoding != "" && !strings.EqualFold(encoding, "identity"):
 		head = nil // the caller can read it; here it says as much as none
 	}
-	return resterror.Read(resp.StatusCode, head)
+	return Read(resp.StatusCode, head)
 }
 
 // gunzip returns the start of a compressed body, nothing if it is none.
@@ -47,7 +42,7 @@ func gunzip(data []byte) []byte {
 		return nil
 	}
 	// What follows a cut is not missed: the code stands at the beginning.
-	plain, _ := io.ReadAll(io.LimitReader(z, maxRefusal))
+	plain, _ := io.ReadAll(io.LimitReader(z, maxBody))
 	return plain
 }
 
@@ -55,3 +50,9 @@ func gunzip(data []byte) []byte {
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// readCloser is a body that is read through something and closed as it is.
+type readCloser struct {
+	io.Reader
+	io.Closer
+}

@@ -1,0 +1,173 @@
+// Package outgoing makes of the caller's request the one that is sent: with
+// the access token in it, and with a body that may be sent twice.
+package outgoing
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/b24go/b24oauth/internal/address"
+	"github.com/b24go/b24oauth/internal/authparam"
+	"github.com/b24go/b24oauth/internal/redact"
+)
+
+// Placement says in which part of a request the token travels.
+type Placement int
+
+const (
+	Auto   Placement = iota // in a form or JSON body if there is one, else in the query
+	Query                   // in the query
+	Header                  // as Bearer authorization
+)
+
+// Request is a request of the caller's, which is not touched, on its way to
+// a portal. New makes one, and Finish ends its use. Prepare and Again are for
+// one goroutine, while transports read the bodies on theirs.
+type Request struct {
+	placement Placement
+	body      body    // and the caller's request
+	first     attempt // room for the usual request's only one
+}
+
+// New returns the Request for the caller's. It must not be copied further.
+func New(req *http.Request, placement Placement) Request {
+	return Request{placement: placement, body: body{req: req}}
+}
+
+// Again reports whether the body can be sent once more. If so, the next
+// attempt has it, and the one before is not to read it any more.
+func (r *Request) Again() bool { return r.body.again() }
+
+// Finish closes what was not sent of the body, once nothing is to be sent any
+// more.
+func (r *Request) Finish() { r.body.finish() }
+
+// CloseBody closes the body of a request that is not sent at all.
+func CloseBody(req *http.Request) {
+	if req.Body != nil {
+		req.Body.Close()
+	}
+}
+
+// attempt is a request on its way to a transport: the caller's with a token in
+// it. Its parts are in one piece, as the usual call is to allocate little.
+type attempt struct {
+	req   http.Request
+	url   url.URL
+	token string
+	own   sentBody   // the caller's body, if this attempt has it
+	body  readCloser // what puts the token into it
+	kind  bodyKind
+	get   func() (io.ReadCloser, error) // the caller's GetBody
+}
+
+// Prepare returns the request to send: the caller's with the token in it and
+// no other, addressed to the host, which is in canonical form, by the scheme.
+// After the first one, Again must have allowed it.
+func (r *Request) Prepare(token, scheme, host string) (*http.Request, error) {
+	a := &r.first
+	if a.token != "" { // the transport may still be at it
+		a = new(attempt)
+	}
+	caller := r.body.req
+	a.req, a.url, a.token = *caller, *caller.URL, token
+	if ctx, needed := redact.Trace(caller.Context()); needed {
+		a.req = *caller.WithContext(ctx)
+	}
+	out, u := &a.req, &a.url
+	out.URL = u
+	if u.Scheme != scheme || address.CanonicalHost(u) != host {
+		u.Scheme, u.Host = scheme, host
+		out.Host = ""
+	}
+	kind := otherBody
+	if r.placement == Auto {
+		var err error
+		if kind, err = r.body.sniff(); err != nil {
+			return nil, err
+		}
+	}
+	if !r.body.none() {
+		out.Body = r.body.next(&a.own)
+	}
+	bearer := ""
+	switch {
+	case r.placement == Header:
+		bearer = token
+		u.RawQuery = authparam.StripQuery(u.RawQuery)
+	case kind != otherBody:
+		a.insertIntoBody(kind)
+		u.RawQuery = authparam.StripQuery(u.RawQuery)
+	default:
+		u.RawQuery = authparam.Query(u.RawQuery, token)
+	}
+	out.Header = withBearer(out.Header, bearer)
+	return out, nil
+}
+
+// insertIntoBody puts the token into the body, in GetBody too, and corrects
+// the length if that is known.
+func (a *attempt) insertIntoBody(kind bodyKind) {
+	a.kind = kind
+	a.body = a.insertToken(a.req.Body)
+	a.req.Body = &a.body
+	overhead := authparam.FormOverhead
+	if kind == jsonBody {
+		overhead = authparam.JSONOverhead
+	}
+	if a.req.ContentLength > 0 { // else not known, as there is a body
+		a.req.ContentLength += overhead(a.token)
+	}
+	if a.get = a.req.GetBody; a.get != nil {
+		a.req.GetBody = a.getBody
+	}
+}
+
+func (a *attempt) getBody() (io.ReadCloser, error) {
+	body, err := a.get()
+	if err != nil {
+		return nil, err
+	}
+	return a.insertToken(body), nil
+}
+
+func (a *attempt) insertToken(body io.ReadCloser) readCloser {
+	if a.kind == jsonBody {
+		return readCloser{authparam.NewJSONReader(body, a.token), body}
+	}
+	return readCloser{authparam.NewFormReader(body, a.token), body}
+}
+
+// readCloser is a body that is read through something and closed as it is.
+type readCloser struct {
+	io.Reader
+	io.Closer
+}
+
+// withBearer returns the header with the token as its Bearer authorization,
+// or with none if token is empty: a portal looks at one before it looks at
+// the auth parameter. The caller's map is not changed.
+func withBearer(h http.Header, token string) http.Header {
+	if token == "" && !slices.ContainsFunc(h["Authorization"], isBearer) {
+		return h
+	}
+	h = h.Clone()
+	if h == nil {
+		h = make(http.Header)
+	}
+	h.Del("Authorization")
+	if token != "" {
+		h.Set("Authorization", "Bearer "+token)
+	}
+	return h
+}
+
+func isBearer(authorization string) bool {
+	const scheme = "Bearer"
+	n := len(scheme)
+	return len(authorization) >= n && strings.EqualFold(authorization[:n], scheme) &&
+		(len(authorization) == n || authorization[n] == ' ' || authorization[n] == '\t')
+}

@@ -1,0 +1,155 @@
+package outgoing_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/b24go/b24oauth/internal/outgoing"
+)
+
+const portal = "portal.example"
+
+// watched is a body without GetBody that counts its closings.
+type watched struct {
+	io.Reader
+	closed int
+}
+
+func (w *watched) Close() error { w.closed++; return nil }
+
+func post(t *testing.T, contentType string, body io.Reader) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://former.example/rest/m?a=1&auth=stale", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Authorization", "Bearer stale")
+	return req
+}
+
+// sent is what of an attempt a portal sees.
+type sent struct{ URL, Host, Authorization, Body string }
+
+func see(t *testing.T, req *http.Request) sent {
+	t.Helper()
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if req.ContentLength > 0 && req.ContentLength != int64(len(body)) {
+		t.Errorf("ContentLength is %d for %d bytes", req.ContentLength, len(body))
+	}
+	return sent{req.URL.String(), req.Host, req.Header.Get("Authorization"), string(body)}
+}
+
+func TestTokenIsInsertedInOnePlace(t *testing.T) {
+	const form, json = "application/x-www-form-urlencoded", "application/json"
+	for _, c := range []struct {
+		name, contentType, body string
+		placement               outgoing.Placement
+		want                    sent
+	}{
+		{"form", form, "b=2", outgoing.Auto, sent{URL: "https://portal.example/rest/m?a=1", Body: "auth=token&b=2"}},
+		{"JSON", json, `{"b":2}`, outgoing.Auto, sent{URL: "https://portal.example/rest/m?a=1", Body: `{"b":2,"auth":"token"}`}},
+		{"JSON that is no object", json, `[2]`, outgoing.Auto, sent{URL: "https://portal.example/rest/m?a=1&auth=token", Body: `[2]`}},
+		{"query", form, "b=2", outgoing.Query, sent{URL: "https://portal.example/rest/m?a=1&auth=token", Body: "b=2"}},
+		{"header", form, "b=2", outgoing.Header, sent{URL: "https://portal.example/rest/m?a=1", Authorization: "Bearer token", Body: "b=2"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			req := post(t, c.contentType, strings.NewReader(c.body))
+			r := outgoing.New(req, c.placement)
+			defer r.Finish()
+			out, err := r.Prepare("token", "https", portal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := see(t, out)
+			if strings.HasPrefix(c.want.URL, "https://portal.example/rest/m?a=1&auth") {
+				c.want.URL = got.URL // the field's place in the query is authparam's
+				if !strings.Contains(got.URL, "auth=token") || strings.Contains(got.URL, "stale") {
+					t.Errorf("it goes to %s", got.URL)
+				}
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if req.URL.Host != "former.example" || req.Header.Get("Authorization") != "Bearer stale" {
+				t.Error("the caller's request was changed")
+			}
+		})
+	}
+}
+
+func TestSecondAttemptHasTheBodyAgain(t *testing.T) {
+	req := post(t, "application/x-www-form-urlencoded", strings.NewReader("b=2"))
+	r := outgoing.New(req, outgoing.Auto)
+	defer r.Finish()
+	for _, token := range []string{"first", "second"} {
+		out, err := r.Prepare(token, "https", portal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := see(t, out).Body; got != "auth="+token+"&b=2" {
+			t.Errorf("the attempt sends %q", got)
+		}
+		if !r.Again() {
+			t.Error("a body with GetBody cannot be sent again")
+		}
+	}
+}
+
+func TestBodyWithoutGetBodyIsSentAgainOnlyIfNobodyReadIt(t *testing.T) {
+	for _, read := range []bool{false, true} {
+		body := &watched{Reader: strings.NewReader("b=2")}
+		r := outgoing.New(post(t, "text/plain", body), outgoing.Auto)
+		first, err := r.Prepare("first", "https", portal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read {
+			see(t, first)
+		}
+		first.Body.Close()
+		if again := r.Again(); again == read {
+			t.Errorf("read %v, and sent again %v", read, again)
+		}
+		if !read {
+			second, err := r.Prepare("second", "https", portal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := first.Body.Read(make([]byte, 1)); err == nil {
+				t.Error("the first attempt still reads the body")
+			}
+			if got := see(t, second).Body; got != "b=2" {
+				t.Errorf("the second attempt sends %q", got)
+			}
+			second.Body.Close()
+		}
+		r.Finish()
+		if body.closed != 1 {
+			t.Errorf("the body was closed %d times", body.closed)
+		}
+	}
+}
+
+func TestBodyThatWasNeverSentIsClosed(t *testing.T) {
+	broken := errors.New("broken")
+	body := &watched{Reader: iotest.ErrReader(broken)}
+	r := outgoing.New(post(t, "application/json", body), outgoing.Auto)
+	if _, err := r.Prepare("token", "https", portal); !errors.Is(err, broken) {
+		t.Errorf("Prepare: %v", err)
+	}
+	r.Finish()
+	outgoing.CloseBody(&http.Request{})
+	if body.closed != 1 {
+		t.Errorf("the body was closed %d times", body.closed)
+	}
+}
