@@ -2,6 +2,7 @@ package b24oauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/safehttp"
+	"github.com/b24go/b24oauth/internal/tokenresponse"
 )
 
 // Bitrix24's authorization server is OAuth 2.0 with habits of its own. A
@@ -40,11 +42,9 @@ func PortalTokenURL(domain string) string {
 }
 
 const (
-	maxAnswer    = 1 << 20 // bytes of a token answer that are read
-	tokenTries   = 3       // requests in one exchange, at most
-	firstPause   = 250 * time.Millisecond
-	secondPause  = time.Second
-	maxAskedWait = 10 * time.Minute // of a Retry-After
+	tokenTries  = 3 // requests in one exchange, at most
+	firstPause  = 250 * time.Millisecond
+	secondPause = time.Second
 )
 
 // tokenURL returns the token URL for a grant whose authorization server names
@@ -118,7 +118,7 @@ func (c *Config) refresh(ctx context.Context, g *Grant) (next *Grant, attempts i
 	if terr != nil {
 		return nil, attempts, terr
 	}
-	return c.merge(g, fresh), attempts, nil
+	return g.merge(fresh, c.ClientID, c.trustedEndpoint(fresh.ServerEndpoint)), attempts, nil
 }
 
 // Exchange turns the code that a user's browser brought back from
@@ -252,4 +252,43 @@ func (c *Config) tokenRequest(ctx context.Context, u *url.URL, params url.Values
 	}
 	full.RawQuery += params.Encode()
 	return retryablehttp.NewRequestWithContext(ctx, http.MethodGet, full.String(), nil)
+}
+
+// readAnswer turns what one token request came to into a grant, whose
+// lifetime counts from asked, or the reason why there is none.
+func readAnswer(resp *http.Response, err error, asked time.Time) (*Grant, *TokenError) {
+	if err != nil {
+		if _, ok := errors.AsType[*safehttp.StrayedError](err); ok {
+			return nil, configError("%w", redact.WithoutURL(err))
+		}
+		return nil, unavailable("%w", redact.WithoutURL(err))
+	}
+	tokens, f := tokenresponse.Read(resp, asked)
+	if f != nil {
+		return nil, &TokenError{
+			Code: f.Code, Description: f.Description, StatusCode: f.StatusCode, Err: f.Err,
+			kind: kindOfCode(f.Code), retryAfter: f.RetryAfter,
+		}
+	}
+	return newGrant(tokens, asked), nil
+}
+
+func newGrant(t *tokenresponse.Tokens, asked time.Time) *Grant {
+	asked = asked.Round(0) // without the monotonic clock, which stops while a machine sleeps
+	g := &Grant{
+		MemberID:       t.MemberID,
+		ClientEndpoint: t.ClientEndpoint,
+		ServerEndpoint: t.ServerEndpoint,
+		AccessToken:    t.AccessToken,
+		RefreshToken:   t.RefreshToken,
+		Issued:         asked,
+		Expiry:         asked.Add(t.Lifetime),
+		Scope:          t.Scope,
+		Status:         t.Status,
+		UserID:         t.UserID,
+	}
+	if u, err := address.ParseEndpoint(g.ClientEndpoint); err == nil {
+		g.ClientEndpoint = u.String()
+	}
+	return g
 }

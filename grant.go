@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/b24go/b24oauth/internal/address"
 )
 
 // A Grant is what one user's consent on one portal gave to one application:
@@ -212,6 +214,55 @@ func (g *Grant) clone() *Grant {
 	c := *g
 	c.FormerHosts = slices.Clone(g.FormerHosts)
 	return &c
+}
+
+// merge returns the grant with what fresh brings, for the application with
+// clientID. An answer never erases what it does not carry, and what it carries
+// wrongly is left aside: the tokens in it are the only copy there is. server
+// is fresh's ServerEndpoint if that is to be trusted, else "".
+func (g *Grant) merge(fresh *Grant, clientID, server string) *Grant {
+	g = g.clone()
+	g.ClientID = clientID
+	g.AccessToken, g.Issued, g.Expiry = fresh.AccessToken, fresh.Issued, fresh.Expiry
+	set := func(field *string, value string) {
+		if value != "" {
+			*field = value
+		}
+	}
+	set(&g.RefreshToken, fresh.RefreshToken)
+	set(&g.ApplicationToken, fresh.ApplicationToken)
+	set(&g.MemberID, fresh.MemberID)
+	set(&g.Status, fresh.Status)
+	if g.Scope == "" || fresh.Scope != "app" {
+		set(&g.Scope, fresh.Scope)
+	}
+	if fresh.UserID != 0 {
+		g.UserID = fresh.UserID
+	}
+	set(&g.ServerEndpoint, server)
+	for _, host := range fresh.FormerHosts {
+		if !slices.Contains(g.FormerHosts, host) {
+			g.FormerHosts = append(g.FormerHosts, host)
+		}
+	}
+	g.moveTo(fresh.ClientEndpoint)
+	return g
+}
+
+// moveTo makes endpoint the grant's portal and its present one a former
+// address, if the two differ.
+func (g *Grant) moveTo(endpoint string) {
+	to, err := address.ParseEndpoint(endpoint)
+	if err != nil {
+		return
+	}
+	from, err := address.ParseEndpoint(g.ClientEndpoint)
+	if err == nil && from.Host != to.Host {
+		g.FormerHosts = append(slices.DeleteFunc(g.FormerHosts, func(h string) bool {
+			return h == from.Host || h == to.Host
+		}), from.Host)
+	}
+	g.ClientEndpoint = to.String()
 }
 
 // fingerprint stands for a token where the token itself must not be kept or

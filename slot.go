@@ -156,7 +156,7 @@ func (s *TokenSource) replacement(stored, g *Grant) (*Grant, error) {
 		case stored.RefreshToken != "" && g.RefreshToken == "":
 			return nil, configError("the new grant has no refresh token and the stored one has: it is not given up for an access token").withKey(s.key)
 		case stored.MemberID != "" && stored.MemberID == g.MemberID:
-			next = s.cfg.merge(stored, g)
+			next = stored.merge(g, s.cfg.ClientID, s.cfg.trustedEndpoint(g.ServerEndpoint))
 			if !address.SameEndpoint(stored.ClientEndpoint, next.ClientEndpoint) {
 				// g may come from a request that anybody can send. That the portal
 				// was renamed only the authorization server can say.

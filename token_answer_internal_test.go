@@ -12,6 +12,7 @@ import (
 
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/lifetime"
+	"github.com/b24go/b24oauth/internal/tokenresponse"
 )
 
 func FuzzTokenAnswer(f *testing.F) {
@@ -53,7 +54,7 @@ func FuzzTokenAnswer(f *testing.F) {
 			ClientID: "app.1", MemberID: "member", ClientEndpoint: "https://portal.bitrix24.com/rest/", ServerEndpoint: TokenURLGlobal,
 			AccessToken: "a", RefreshToken: "r", ApplicationToken: "t", Scope: "crm", Status: "F", UserID: 1,
 		}
-		m := c.merge(old, g)
+		m := old.merge(g, c.ClientID, c.trustedEndpoint(g.ServerEndpoint))
 		if m.RefreshToken == "" || m.MemberID == "" || m.Scope == "" || m.Status == "" || m.UserID == 0 || m.ApplicationToken != "t" || m.ClientID != "app.1" {
 			t.Errorf("the answer erased something: %#v", m)
 		}
@@ -76,7 +77,7 @@ func FuzzTokenAnswer(f *testing.F) {
 func checkFailure(t *testing.T, e *TokenError) {
 	t.Helper()
 	e.redact(url.Values{"refresh_token": {"the-refresh-token"}})
-	if e.retryAfter < 0 || e.retryAfter > maxAskedWait {
+	if e.retryAfter < 0 || e.retryAfter > tokenresponse.MaxRetryAfter {
 		t.Errorf("pause of %v", e.retryAfter)
 	}
 	for _, r := range e.Code {
@@ -95,7 +96,7 @@ func checkFailure(t *testing.T, e *TokenError) {
 
 // In a synctest bubble there is no monotonic clock, so this runs outside.
 func TestExpiryIsByTheWallClock(t *testing.T) {
-	g := (&answer{AccessToken: "a"}).grant(time.Now())
+	g := newGrant(&tokenresponse.Tokens{AccessToken: "a"}, time.Now())
 	for _, at := range []time.Time{g.Issued, g.Expiry} {
 		if at != at.Round(0) {
 			t.Errorf("%v is by the monotonic clock too, which stops while a machine sleeps", at)

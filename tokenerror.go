@@ -7,12 +7,11 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/oauth2"
 
 	"github.com/b24go/b24oauth/internal/redact"
+	"github.com/b24go/b24oauth/internal/tokenresponse"
 )
 
 // What a [TokenError] comes down to, for [errors.Is]. Each says who has to
@@ -208,22 +207,7 @@ func (e *TokenError) redact(sent url.Values) {
 	}
 	e.Description = redact.Shorten(redact.Text(e.Description, secrets...))
 	if redact.Text(e.Code, secrets...) != e.Code {
-		e.Code = unreadableCode
+		e.Code = tokenresponse.UnreadableCode
 	}
 	e.Err = redact.Error(e.Err, secrets...)
-}
-
-// unreadableCode stands for a code that cannot be shown.
-const unreadableCode = "unreadable_code"
-
-// errorCode returns an error code as far as it looks like one: it goes into
-// log lines and metrics.
-func errorCode(s string) string {
-	ok := func(r rune) bool {
-		return r == '_' || r == '-' || r == '.' || r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r))
-	}
-	if len(s) > 64 || strings.ContainsFunc(s, func(r rune) bool { return !ok(r) }) {
-		return unreadableCode
-	}
-	return s
 }

@@ -1,0 +1,159 @@
+// Package tokenresponse reads what an authorization server answered to a token
+// request, which is not always what the protocol says: an error with status
+// 200, a number as a string, a web page of a proxy in between.
+package tokenresponse
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/b24go/b24oauth/internal/lifetime"
+	"github.com/b24go/b24oauth/internal/redact"
+)
+
+const (
+	maxBody = 1 << 20 // bytes of an answer that are read
+
+	// MaxRetryAfter is the longest wait that a server is granted, so that a
+	// slip there does not silence a grant for days.
+	MaxRetryAfter = 10 * time.Minute
+)
+
+// Tokens is an answer with an access token in it. What it does not carry is
+// zero.
+type Tokens struct {
+	AccessToken, RefreshToken      string
+	Lifetime                       time.Duration // of the access token, from when it was asked for
+	Scope, Status, MemberID        string
+	UserID                         int64
+	ClientEndpoint, ServerEndpoint string // as the server wrote them
+}
+
+// Failure is an answer without an access token.
+type Failure struct {
+	StatusCode  int
+	RetryAfter  time.Duration // how long the server asks to be left alone, at most MaxRetryAfter; 0 if it does not
+	Code        string        // the server's error code, fit for logs and metrics; "" if it gave none
+	Description string        // its words on the code, whole: they may quote what was sent
+	Err         error         // what else is wrong, if there is no code
+}
+
+// body is that of an answer, success or failure.
+type body struct {
+	AccessToken    text `json:"access_token"`
+	RefreshToken   text `json:"refresh_token"`
+	ExpiresIn      text `json:"expires_in"`
+	Expires        text `json:"expires"`
+	Scope          text `json:"scope"`
+	Status         text `json:"status"`
+	MemberID       text `json:"member_id"`
+	UserID         text `json:"user_id"`
+	ClientEndpoint text `json:"client_endpoint"`
+	ServerEndpoint text `json:"server_endpoint"`
+	Error          text `json:"error"`
+	Description    text `json:"error_description"`
+}
+
+// text is a JSON string or number, as Bitrix24 writes either for the other.
+// Any other value counts as absent.
+type text string
+
+func (t *text) UnmarshalJSON(data []byte) error {
+	switch data[0] {
+	case '"':
+		return json.Unmarshal(data, (*string)(t))
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		*t = text(data)
+	default:
+		*t = ""
+	}
+	return nil
+}
+
+// Read returns the tokens in the answer to a request that was sent when asked
+// says, or else the failure, and closes its body.
+func Read(resp *http.Response, asked time.Time) (*Tokens, *Failure) {
+	defer resp.Body.Close()
+	failure := &Failure{StatusCode: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
+	b, err := readBody(resp)
+	switch {
+	case err != nil:
+		failure.Err = err
+		return nil, failure
+	case b.Error != "":
+		failure.Code, failure.Description = readableCode(string(b.Error)), string(b.Description)
+		return nil, failure
+	case resp.StatusCode/100 != 2 || b.AccessToken == "":
+		failure.Err = errors.New("the answer is neither a token nor an error code: if it stays so, check Config.TokenURL")
+		return nil, failure
+	}
+	t := &Tokens{
+		AccessToken:    string(b.AccessToken),
+		RefreshToken:   string(b.RefreshToken),
+		Lifetime:       lifetime.Of(string(b.ExpiresIn), string(b.Expires), asked),
+		Scope:          string(b.Scope),
+		Status:         string(b.Status),
+		MemberID:       string(b.MemberID),
+		ClientEndpoint: string(b.ClientEndpoint),
+		ServerEndpoint: string(b.ServerEndpoint),
+	}
+	if id, err := strconv.ParseInt(string(b.UserID), 10, 64); err == nil {
+		t.UserID = id
+	}
+	return t, nil
+}
+
+func readBody(resp *http.Response) (b body, _ error) {
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	switch start := bytes.TrimSpace(data); {
+	case err != nil:
+		return b, fmt.Errorf("the answer broke off: %w", redact.WithoutURL(err))
+	case len(data) > maxBody:
+		return b, errors.New("the answer is larger than 1 MiB")
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		return b, errors.New("the answer is a redirect, which is not followed with the client secret: check Config.TokenURL")
+	case len(start) == 0:
+		return b, errors.New("the answer is empty")
+	case bytes.HasPrefix(start, []byte("<")):
+		return b, errors.New("the answer is a web page instead of JSON, as a proxy or a server under maintenance sends it: if it stays so, check Config.TokenURL")
+	}
+	if json.Unmarshal(data, &b) != nil {
+		return body{}, errors.New("the answer is no JSON object, or a damaged one: if it stays so, check Config.TokenURL")
+	}
+	return b, nil
+}
+
+// UnreadableCode stands for a code that cannot be shown.
+const UnreadableCode = "unreadable_code"
+
+// readableCode returns an error code as far as it looks like one: it goes into
+// log lines and metrics.
+func readableCode(s string) string {
+	ok := func(r rune) bool {
+		return r == '_' || r == '-' || r == '.' || r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r))
+	}
+	if len(s) > 64 || strings.ContainsFunc(s, func(r rune) bool { return !ok(r) }) {
+		return UnreadableCode
+	}
+	return s
+}
+
+// retryAfter reads a Retry-After header, in either form.
+func retryAfter(header string) time.Duration {
+	var pause time.Duration
+	if s, err := strconv.ParseInt(header, 10, 32); err == nil {
+		pause = time.Duration(s) * time.Second
+	} else if at, err := http.ParseTime(header); err == nil {
+		pause = time.Until(at)
+	}
+	return min(max(pause, 0), MaxRetryAfter)
+}
