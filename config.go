@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -265,6 +266,26 @@ func (c *Config) Flush(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// String describes the application without its secret.
+func (c *Config) String() string {
+	if c == nil {
+		return "<nil>"
+	}
+	return fmt.Sprintf("Config{client_id=%q store=%T}", c.ClientID, c.store())
+}
+
+// Format implements [fmt.Formatter] for every verb, without the secret.
+func (c *Config) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
+
+// LogValue implements [slog.LogValuer], without the secret.
+func (c *Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalText is always an error. It keeps encoding/json and the like from
+// writing the client secret.
+func (c *Config) MarshalText() ([]byte, error) {
+	return nil, errors.New("b24oauth: a Config is not marshalled: it contains the client secret")
 }
 
 var errEmptyKey = configError("the grant's key is empty: give each grant a key of its own, such as the portal's member_id")

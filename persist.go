@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"maps"
 	"slices"
@@ -144,6 +145,12 @@ func (m *MemoryStore) Keys(context.Context) iter.Seq2[string, error] {
 		}
 	}
 }
+
+// String tells nothing of the grants.
+func (m *MemoryStore) String() string { return "MemoryStore" }
+
+// Format implements [fmt.Formatter] for every verb, without the grants.
+func (m *MemoryStore) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
 
 // persistingSource is the [oauth2.TokenSource] that runs inside Store.Update,
 // under oauth2's reuse of a token that is still good: what it fetches is what

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"strings"
 )
@@ -163,3 +164,14 @@ func binding(key, field string, g *Grant) []byte {
 }
 
 var errNoAEAD = errors.New("b24oauth: Sealed was given no cipher.AEAD: pass at least one")
+
+// String names the type of the Store below.
+func (s *SealedStore) String() string {
+	if s == nil {
+		return "<nil>"
+	}
+	return fmt.Sprintf("SealedStore{store=%T}", s.store)
+}
+
+// Format implements [fmt.Formatter] for every verb, without the keys.
+func (s *SealedStore) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -270,3 +272,17 @@ func (s *TokenSource) noGrant() *TokenError {
 		kind: ErrNoGrant,
 	}
 }
+
+// String names the grant that the source is for.
+func (s *TokenSource) String() string {
+	if s == nil {
+		return "<nil>"
+	}
+	return fmt.Sprintf("TokenSource{key=%q}", s.key)
+}
+
+// Format implements [fmt.Formatter] for every verb, without the tokens.
+func (s *TokenSource) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
+
+// LogValue implements [slog.LogValuer], without the tokens.
+func (s *TokenSource) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -3,6 +3,8 @@ package b24oauth
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 
 	"golang.org/x/oauth2"
@@ -294,4 +296,29 @@ func (c *call) followRename(resp *http.Response, sn *snapshot, out *http.Request
 	}
 	c.moved = true
 	return next
+}
+
+// String names the grant of a source that is a *TokenSource, and the type of
+// any other.
+func (t *Transport) String() string {
+	if t == nil {
+		return "<nil>"
+	}
+	source := fmt.Sprintf("%T", t.Source)
+	if s, ok := t.Source.(*TokenSource); ok {
+		source = s.String()
+	}
+	return fmt.Sprintf("Transport{source=%s base=%T}", source, t.base())
+}
+
+// Format implements [fmt.Formatter] for every verb, without the tokens.
+func (t *Transport) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
+
+// LogValue implements [slog.LogValuer], without the tokens.
+func (t *Transport) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// MarshalText is always an error, since a source may have exported fields
+// with a token in them.
+func (t *Transport) MarshalText() ([]byte, error) {
+	return nil, errors.New("b24oauth: a Transport is not marshalled: its Source can contain tokens")
 }
