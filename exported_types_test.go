@@ -2,7 +2,6 @@ package b24oauth_test
 
 import (
 	"context"
-	"crypto/cipher"
 	"errors"
 	"go/ast"
 	"go/parser"
@@ -26,7 +25,6 @@ var exportedTypes = map[string]any{
 	"Event":       new(b24oauth.Event),
 	"Grant":       new(b24oauth.Grant),
 	"MemoryStore": new(b24oauth.MemoryStore),
-	"SealedStore": new(b24oauth.SealedStore),
 	"TokenError":  new(b24oauth.TokenError),
 	"TokenSource": new(b24oauth.TokenSource),
 	"Transport":   new(b24oauth.Transport),
@@ -203,18 +201,12 @@ func interfaces() map[string]any {
 		plain
 		http.RoundTripper
 	}{plain{canaryOfFields}, nil}
-	aead := struct {
-		plain
-		cipher.AEAD
-	}{plain{canaryOfFields}, nil}
 	return map[string]any{
-		"Config.Store":      store,
-		"Transport.Base":    base,
-		"Transport.Source":  leakySource{&oauth2.Token{AccessToken: canaryOfFields}},
-		"SealedStore.store": store,
-		"SealedStore.aeads": []cipher.AEAD{aead},
-		"Config.OnEvent":    func(context.Context, b24oauth.Event) {},
-		"TokenError.Err":    errors.New("a cause"),
-		"Token.raw":         canaryOfFields,
+		"Config.Store":     store,
+		"Transport.Base":   base,
+		"Transport.Source": leakySource{&oauth2.Token{AccessToken: canaryOfFields}},
+		"Config.OnEvent":   func(context.Context, b24oauth.Event) {},
+		"TokenError.Err":   errors.New("a cause"),
+		"Token.raw":        canaryOfFields,
 	}
 }

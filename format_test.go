@@ -121,8 +121,6 @@ func TestExportedTypesTellWhoTheyAre(t *testing.T) {
 		{&b24oauth.Transport{Source: leakySource{}, Base: authServer(nil)}, `Transport{source=b24oauth_test.leakySource base=b24oauth_test.authServer}`},
 		{&b24oauth.Transport{}, `Transport{source=<nil> base=*http.Transport}`},
 		{new(b24oauth.MemoryStore), `MemoryStore`},
-		{b24oauth.Sealed(new(b24oauth.MemoryStore)), `SealedStore{store=*b24oauth.MemoryStore}`},
-		{(*b24oauth.SealedStore)(nil), `<nil>`},
 		{(*b24oauth.Config)(nil), `<nil>`},
 		{(*b24oauth.TokenSource)(nil), `<nil>`},
 		{(*b24oauth.Transport)(nil), `<nil>`},

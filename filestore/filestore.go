@@ -13,7 +13,7 @@
 // knows that an invalid token may be that Update's doing.
 //
 // A grant is a JSON file that a person can read, if it is the file's owner
-// (0600). It contains the tokens in plain text; [b24oauth.Sealed] over this
+// (0600). It contains the tokens in plain text; package sealedstore over this
 // Store encrypts them.
 //
 //	grant-example.bitrix24.com.json  the grant of that key

@@ -16,6 +16,7 @@ import (
 
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/filestore"
+	"github.com/b24go/b24oauth/sealedstore"
 )
 
 const canaryKey = "portal"
@@ -103,7 +104,7 @@ func (w *world) sealed() b24oauth.Store {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return b24oauth.Sealed(dir, aead)
+	return sealedstore.New(dir, aead)
 }
 
 // install stores the first grant, fresh or due for a renewal.

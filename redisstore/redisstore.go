@@ -58,7 +58,7 @@
 //
 // MONITOR, the slow log, and tracing that records statements (redisotel does
 // unless told otherwise) show what the scripts are given, and so the tokens:
-// b24oauth.Sealed around this Store encrypts them.
+// package sealedstore around this Store encrypts them.
 package redisstore
 
 import (

@@ -85,7 +85,7 @@
 //	             key that runs or was killed
 //	owner        the Update that holds the lease; empty: none
 //	lease_until  the end of its lease, UTC, by the database's clock
-//	grant_data   the grant, with its tokens in plain text; see b24oauth.Sealed
+//	grant_data   the grant, with its tokens in plain text; see package sealedstore
 //
 // version and the times are for people: nothing is decided by them. To remove
 // a grant by hand, delete its row.

@@ -1,0 +1,117 @@
+// Package sealedstore encrypts the tokens in any [b24oauth.Store].
+//
+//	config.Store = sealedstore.New(store, aead)
+//
+// Whoever reads the Store beneath, or a backup of it, has no token then. The
+// access token, the refresh token and the application token are encrypted,
+// each bound to its key, its place, its application and the addresses that it
+// may go to: moved to another key, or with the portal's address changed, it
+// does not open. All else, such as the expiry, is neither encrypted nor bound.
+//
+// It does not protect against somebody who puts an older value of the same key
+// back.
+package sealedstore
+
+import (
+	"context"
+	"crypto/cipher"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+
+	"github.com/b24go/b24oauth"
+)
+
+// Store is a [b24oauth.Store] over another one that sees no token in plain
+// text. [New] makes it. It is safe for concurrent use as long as ReadPlain is
+// not changed.
+type Store struct {
+	// ReadPlain accepts tokens that are stored in plain text, as they are
+	// after years without encryption; each is sealed when it is next written,
+	// at its renewal. Leave it false once all are: a plain token found then is
+	// an error, since whoever can write to the Store could have put it there.
+	ReadPlain bool
+
+	store b24oauth.Store
+	keys  []cipher.AEAD // the first writes, all read
+}
+
+var _ b24oauth.Store = (*Store)(nil)
+
+// New returns a Store that keeps its grants in store, encrypted by write, and
+// reads what write or one of read has encrypted. Any AEAD with nonces long
+// enough to be random does, such as AES-GCM. If one is nil, every call is an
+// error.
+//
+// To change the key, give the old one as read until every grant has been
+// renewed, which takes as long as the least used of them.
+func New(store b24oauth.Store, write cipher.AEAD, read ...cipher.AEAD) *Store {
+	return &Store{store: store, keys: append([]cipher.AEAD{write}, read...)}
+}
+
+// check finds a key that is missing.
+func (s *Store) check() error {
+	if len(s.keys) == 0 || slices.Contains(s.keys, nil) {
+		return errors.New("b24oauth/sealedstore: a key is nil: pass New a cipher.AEAD to write with, and none that is nil to read with")
+	}
+	return nil
+}
+
+// Load implements [b24oauth.Store].
+func (s *Store) Load(ctx context.Context, key string) (*b24oauth.Grant, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	g, err := s.store.Load(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	g, _, err = s.open(key, g)
+	return g, err
+}
+
+// Update implements [b24oauth.Store]. A stored grant that does not open is an
+// error, and fn is not called.
+func (s *Store) Update(ctx context.Context, key string, fn func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error)) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	return s.store.Update(ctx, key, func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+		g, found, err := s.open(key, g)
+		if err != nil {
+			return nil, err
+		}
+		if g, err = fn(ctx, g); err != nil || g == nil {
+			return nil, err
+		}
+		return s.seal(key, g, found), nil
+	})
+}
+
+// Keys yields the keys of the Store beneath, or [errors.ErrUnsupported] if
+// that one cannot enumerate.
+func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
+	err := s.check()
+	if err == nil {
+		if k, ok := s.store.(interface {
+			Keys(context.Context) iter.Seq2[string, error]
+		}); ok {
+			return k.Keys(ctx)
+		}
+		err = fmt.Errorf("b24oauth/sealedstore: keys of %T: %w", s.store, errors.ErrUnsupported)
+	}
+	return func(yield func(string, error) bool) { yield("", err) }
+}
+
+// String names the type of the Store beneath.
+func (s *Store) String() string {
+	if s == nil {
+		return "<nil>"
+	}
+	return fmt.Sprintf("sealedstore.Store{store=%T}", s.store)
+}
+
+// Format implements [fmt.Formatter] for every verb, without the keys.
+func (s *Store) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
