@@ -28,7 +28,7 @@ type body struct {
 	read    bool          // something of the body has been read
 	closed  bool
 	pending bool // a close was put off
-	over    bool // RoundTrip has returned, nothing is put off any more
+	over    bool // finish was called, nothing is put off any more
 }
 
 // bodyKind is what the body is to PHP, as far as that matters.
