@@ -1,0 +1,101 @@
+package renew
+
+import (
+	"math"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/b24go/b24oauth/internal/lifetime"
+)
+
+// Current is the grant as callers use it. It is not changed once it is made,
+// but for its marks.
+type Current[G comparable] struct {
+	Grant  G
+	access string
+	home   string
+	fence  uint64
+
+	// Unix nanoseconds by this machine's clock, whatever clock wrote the
+	// grant. The monotonic clock would not do: it stands still while a machine
+	// sleeps, and tokens age.
+	staleAt, expiry int64
+
+	unconfirmedHosts []string // where the portal redirected to, and a refresh did not confirm
+
+	accepted  atomic.Bool // a portal has served a request with the token
+	ambiguous atomic.Bool // it was fetched for an ambiguous refusal, and no repetition has succeeded with it
+	unsaved   atomic.Bool // the Store does not have the grant, or not its verdict
+}
+
+// never is when a token goes stale that cannot be renewed: it is used until it
+// is refused.
+const never = math.MaxInt64
+
+// newCurrent returns g as callers use it from now on. What is known of the
+// token stays known if old has the same one.
+func (s *Source[G]) newCurrent(g G, old *Current[G]) *Current[G] {
+	v := s.out.View(g)
+	c := &Current[G]{Grant: g, access: v.Access, home: v.Home, fence: v.fence(), staleAt: never, expiry: never}
+	if stale, end := v.Lifetime(s.early, time.Now()); !end.IsZero() {
+		c.staleAt, c.expiry = stale.UnixNano(), end.UnixNano()
+	}
+	if old != nil && old.access == c.access {
+		c.accepted.Store(old.accepted.Load())
+		c.ambiguous.Store(old.ambiguous.Load())
+		c.unconfirmedHosts = old.unconfirmedHosts
+	}
+	return c
+}
+
+// Lifetime returns when the token is due for renewal and when it ends: early
+// before that, but never more than a quarter of its life. Both are zero for a
+// token that cannot be renewed and is used until it is refused. An expiry that
+// was written by a clock ahead of this machine's is brought back, or the token
+// would be used after its end.
+func (v *View) Lifetime(early time.Duration, now time.Time) (stale, end time.Time) {
+	if v.Refresh == "" {
+		return time.Time{}, time.Time{}
+	}
+	now, end = now.Round(0), v.Expiry.Round(0)
+	life := lifetime.Default
+	if !v.Issued.IsZero() {
+		life = max(v.Expiry.Sub(v.Issued), 0)
+	}
+	switch {
+	case end.IsZero():
+		end = time.Unix(0, 0) // not known: renewed before its first use
+	case end.Sub(now) > life:
+		end = now.Add(life)
+	}
+	return end.Add(-max(min(early, life/4), 1)), end
+}
+
+// fresh reports whether no renewal is due.
+func (c *Current[G]) fresh(now time.Time) bool {
+	return c.access != "" && now.UnixNano() <= c.staleAt
+}
+
+// serves reports whether a caller can go on with the grant. c may be nil.
+func (c *Current[G]) serves(why Why, now time.Time) bool {
+	switch {
+	case c == nil || c.access == "" || now.UnixNano() >= c.expiry || why.force:
+		return false
+	case why.Host != "":
+		return c.home == why.Host || slices.Contains(c.unconfirmedHosts, why.Host)
+	}
+	return c.access != why.Refused
+}
+
+// Accept notes that a portal has served a request with the token. ambiguous:
+// it was the repetition of one whose refusal gave no reason, so the renewal
+// did help.
+func (c *Current[G]) Accept(ambiguous bool) {
+	if !c.accepted.Load() {
+		c.accepted.Store(true)
+	}
+	if ambiguous {
+		c.ambiguous.Store(false)
+	}
+}

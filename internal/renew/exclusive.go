@@ -1,0 +1,108 @@
+package renew
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+const (
+	firstPoll = 250 * time.Millisecond // after a job began to wait for exclusivity; then
+	lastPoll  = time.Second            // growing to this
+)
+
+var errWaitOver = errors.New("another Update has the grant for itself: if this stays, look for a process that hangs in one")
+
+// update is Outside.Update with a bound on the wait for exclusivity, and on that
+// alone: 0 means that only the caller's context bounds it. Another process may
+// hold the grant for as long as its lease, and callers would fail meanwhile
+// although it has stored a newer one: so the wait polls the Store, and a caller
+// whom the stored grant serves goes on. The lock request itself runs to its
+// end: one that is cancelled in flight may still be granted, and then nobody
+// releases it until the lease expires.
+func (s *Source[G]) update(caller context.Context, j *job[G], wait time.Duration, fn func(context.Context, G) (G, error)) error {
+	ctx, cancel := context.WithCancelCause(caller)
+	defer cancel(nil)
+	began, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		err := error(&Failure{Class: Vanished}) // if the Store ends the goroutine
+		defer func() {
+			if v := recover(); v != nil {
+				err = &PanicError{v, debug.Stack()}
+			}
+			ended <- err
+		}()
+		err = s.out.Update(ctx, func(ctx context.Context, stored G) (G, error) {
+			s.mu.Lock()
+			j.exclusive = true
+			s.mu.Unlock()
+			close(began)
+			return fn(ctx, stored)
+		})
+	}()
+	err := s.waitFor(j, wait, began, ended, cancel)
+	if p, ok := err.(*PanicError); ok {
+		panic(p)
+	}
+	switch {
+	case err == nil || j.exclusive || ctx.Err() == nil:
+	case caller.Err() != nil:
+		err = &Failure{Class: GaveUp, Err: caller.Err()}
+	default:
+		err = fmt.Errorf("%w (%w): %w", errWaitOver, context.Cause(ctx), err)
+	}
+	j.exclusive = false
+	return err
+}
+
+// waitFor returns what ended brings. It gives up the waiting for exclusivity
+// after wait, unless it has begun by then.
+func (s *Source[G]) waitFor(j *job[G], wait time.Duration, began <-chan struct{}, ended <-chan error, cancel context.CancelCauseFunc) error {
+	interval := firstPoll
+	tick := time.NewTimer(interval)
+	defer tick.Stop()
+	var over <-chan time.Time
+	if wait > 0 {
+		limit := time.NewTimer(wait)
+		defer limit.Stop()
+		over = limit.C
+	}
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-began:
+			return <-ended
+		case <-over:
+			s.mu.Lock()
+			if !j.exclusive { // a Store may hand this very context to fn
+				cancel(fmt.Errorf("waited %v", wait.Round(time.Millisecond)))
+			}
+			s.mu.Unlock()
+			return <-ended
+		case <-tick.C:
+			s.poll(j)
+			interval = min(2*interval, lastPoll)
+			tick.Reset(interval)
+		}
+	}
+}
+
+// poll publishes the stored grant if it is newer than the job's. It reports no
+// error, since what fails here fails in the Update too.
+func (s *Source[G]) poll(j *job[G]) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+	defer cancel()
+	stored, err := s.out.Load(ctx)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v := s.viewOf(stored); !j.exclusive && v != nil && j.cur != nil && s.lineage(j.cur).OlderThan(v.FullLineage()) {
+		s.reconcile(j, stored)
+		s.publish(j)
+	}
+}

@@ -1,0 +1,184 @@
+package renew
+
+import (
+	"context"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// Two that work on one grant at once would each hold a pair that the other
+// does not know, and one of the two would be lost. So whatever is done about a
+// grant is a job, and a Source has one at a time. A job belongs to no caller:
+// each may stop waiting for it, and it ends all the same, within its own
+// bounds.
+
+// kind says what a job is to bring about.
+type kind int
+
+const (
+	renewal  kind = iota + 1 // a token that answers the job's reason
+	saving                   // the pair in the Store that a job before it could not save
+	takeover                 // a grant from elsewhere in place of the one there is
+	deletion                 // a tombstone in place of the grant
+	flushing                 // the unsaved pair in the Store, while the program ends
+)
+
+// job is what is being done about the grant. Its goroutine alone touches it,
+// but for the marks by which others wait for it.
+type job[G comparable] struct {
+	kind    kind
+	why     Why // of a renewal
+	started time.Time
+	cur     *Current[G] // the grant to go on with; what callers use is s.current
+	given   G           // takeover: the grant from elsewhere
+
+	attempts int  // requests sent to the server
+	fetched  bool // a pair was fetched
+	events   []Event
+
+	exclusive bool        // fn of an Update has begun; guarded by Source.mu
+	alarm     *time.Timer // lets go who waits when the job goes on for too long
+
+	failure *Failure // what came of it; written before ended is set
+	ended   atomic.Bool
+	overrun atomic.Bool
+	news    atomic.Pointer[chan struct{}] // closed and replaced when what callers see has changed
+}
+
+// begin makes the source's next job. s.mu is held, and there is none.
+func (s *Source[G]) begin(k kind, why Why) *job[G] {
+	j := &job[G]{kind: k, why: why, started: time.Now(), cur: s.current.Load()}
+	news := make(chan struct{})
+	j.news.Store(&news)
+	// Longer than any job takes whose Store keeps its contract.
+	j.alarm = time.AfterFunc(3*s.timeout+2*saveTimeout, func() {
+		j.overrun.Store(true)
+		j.announce()
+	})
+	s.job = j
+	return j
+}
+
+func (j *job[G]) announce() {
+	next := make(chan struct{})
+	close(*j.news.Swap(&next))
+}
+
+// await returns when served says so, the job has ended or goes on for too
+// long, or ctx ends.
+func (s *Source[G]) await(ctx context.Context, j *job[G], served func() bool) *Failure {
+	for {
+		news := *j.news.Load()
+		switch {
+		case j.ended.Load() || served():
+			return nil
+		case j.overrun.Load():
+			return &Failure{Class: Overrun}
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return &Failure{Class: GaveUp, Err: ctx.Err()}
+		}
+	}
+}
+
+// do does a job. Whatever the outside does, return, panic or end the
+// goroutine, the source is left in order and callers are let go.
+func (s *Source[G]) do(j *job[G], work func() *Failure) (failure *Failure) {
+	failure = &Failure{Class: Vanished}
+	defer func() { s.end(j, failure) }()
+	defer func() {
+		if v := recover(); v != nil {
+			p, ok := v.(*PanicError)
+			if !ok {
+				p = &PanicError{v, debug.Stack()}
+			}
+			failure = &Failure{Class: Panicked, Err: p}
+			j.note(Event{Kind: Broken, Failure: failure})
+		}
+	}()
+	return work()
+}
+
+// end publishes what came of a job and what it means for the next one, and
+// begins that if a pair is left to be saved.
+func (s *Source[G]) end(j *job[G], failure *Failure) {
+	now := time.Now()
+	s.mu.Lock()
+	s.report(j, failure, now)
+	s.current.Store(j.cur)
+	s.remember(j, failure, now)
+	s.job = nil
+	if unsaved := j.cur != nil && j.cur.unsaved.Load(); unsaved && (j.fetched || j.kind == takeover) {
+		next := s.begin(saving, Why{})
+		go s.do(next, func() *Failure { return s.keepSaving(next) })
+	}
+	s.mu.Unlock()
+	j.failure = failure
+	// Callers wait until the events are told: a program that ends with the
+	// failure would end without a word of it in its log.
+	defer func() { // even if telling ends the goroutine
+		j.alarm.Stop()
+		j.ended.Store(true)
+		j.announce()
+	}()
+	for _, e := range j.events {
+		s.out.Report(e)
+	}
+}
+
+// own waits until no job runs, however long that takes while ctx lasts, and
+// begins one of the caller's.
+func (s *Source[G]) own(ctx context.Context, k kind) (*job[G], *Failure) {
+	for {
+		s.mu.Lock()
+		j := s.job
+		if j == nil {
+			j = s.begin(k, Why{})
+			s.mu.Unlock()
+			return j, nil
+		}
+		s.mu.Unlock()
+		for !j.ended.Load() {
+			news := *j.news.Load()
+			if j.ended.Load() {
+				break
+			}
+			select {
+			case <-news:
+			case <-ctx.Done():
+				return nil, &Failure{Class: GaveUp, Err: ctx.Err()}
+			}
+		}
+	}
+}
+
+// note keeps an event until the job's end: whoever hears of it may ask for a
+// token, and would wait for this very job.
+func (j *job[G]) note(e Event) {
+	if c := j.cur; c != nil && e.Access == "" {
+		e.Access = c.access
+	}
+	e.Duration, e.Attempts = time.Since(j.started), j.attempts
+	j.events = append(j.events, e)
+}
+
+// report notes that the job failed, unless that was reported already: the Store
+// is loaded every second while callers come, and a log line every second that
+// it has nothing would bury the others. s.mu is held.
+func (s *Source[G]) report(j *job[G], f *Failure, now time.Time) {
+	n := s.notNow.orNothing()
+	switch {
+	case f == nil || j.kind != renewal:
+		return // who asked for the other kinds has their result
+	case f.Declined() && n.declined != nil && n.declinedFor == j.why && f.Class == n.declined.Class:
+		return
+	case !f.Declined() && f.repeats(n.failure):
+		return
+	case f.ofStore() && j.cur != nil && j.cur.unsaved.Load() && j.cur.fresh(now):
+		return // only the saving failed, which is reported as such
+	}
+	j.note(Event{Kind: NotRenewed, Failure: f})
+}

@@ -1,0 +1,167 @@
+package renew
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// store saves the unsaved grant, unless the Store has a newer one by now, which
+// is adopted instead.
+func (s *Source[G]) store(ctx context.Context, j *job[G], wait time.Duration) *Failure {
+	var none G
+	err := s.update(ctx, j, wait, func(_ context.Context, stored G) (G, error) {
+		if f := s.reconcile(j, stored); f != nil {
+			return none, f
+		}
+		if !j.cur.unsaved.Load() {
+			return none, nil
+		}
+		return j.cur.Grant, nil
+	})
+	if err == nil {
+		j.cur.unsaved.Store(false)
+		return nil
+	}
+	if f, ok := errors.AsType[*Failure](err); ok && f.Class == Missing {
+		return f // deleted: nothing is left to save
+	}
+	return s.notSaved(j, err)
+}
+
+// keepSaving tries to save a pair that the job before this one could not save,
+// until its time is up. Later calls and Flush go on with it.
+func (s *Source[G]) keepSaving(j *job[G]) *Failure {
+	end := j.started.Add(saveTimeout)
+	for interval := 100 * time.Millisecond; time.Until(end) > interval; interval *= 2 {
+		<-time.After(interval)
+		if f := s.store(context.Background(), j, time.Until(end)); f == nil || f.Class == Missing {
+			return f
+		}
+	}
+	return nil
+}
+
+// Flush waits for the job that runs, and saves the pair that it left unsaved,
+// if any.
+func (s *Source[G]) Flush(ctx context.Context) *Failure {
+	j, f := s.own(ctx, flushing)
+	if f != nil {
+		return f
+	}
+	return s.do(j, func() *Failure {
+		if j.cur == nil || !j.cur.unsaved.Load() {
+			return nil
+		}
+		if f := s.store(ctx, j, s.timeout); f != nil && f.Class != Missing {
+			return f
+		}
+		return nil
+	})
+}
+
+// Save stores a grant from elsewhere in place of the one there is, and goes on
+// with it. replace returns g as it is stored over the grant that it replaces,
+// the zero G if there is none.
+// The failure is Outdated if g is older than what there is. An error of replace
+// is what StoreFailure makes of it.
+func (s *Source[G]) Save(ctx context.Context, g G, replace func(over G) (G, error)) *Failure {
+	j, f := s.own(ctx, takeover)
+	if f != nil {
+		return f
+	}
+	j.given = g
+	return s.do(j, func() *Failure {
+		if j.cur != nil && j.cur.unsaved.Load() {
+			// Saved first: g may be refused, and this Update takes the lease
+			// that a failed save has kept.
+			if f := s.store(ctx, j, s.timeout); f != nil && f.Class != Missing {
+				return f
+			}
+		}
+		return s.overwrite(ctx, j, func(own *Current[G], stored G) (G, error) {
+			return s.successor(j, own, stored, replace)
+		})
+	})
+}
+
+// Delete stores a tombstone in place of the grant. Without it a process that
+// still has the pair would bring the grant back, and so would an installation
+// that is delivered again.
+func (s *Source[G]) Delete(ctx context.Context) *Failure {
+	j, f := s.own(ctx, deletion)
+	if f != nil {
+		return f
+	}
+	return s.do(j, func() *Failure {
+		return s.overwrite(ctx, j, func(*Current[G], G) (G, error) {
+			var none G
+			if j.cur == nil {
+				return none, nil
+			}
+			l := Lineage{Root: randomRoot()}.over(s.lineage(j.cur))
+			return s.out.With(j.cur.Grant, Marks{Lineage: l, Deleted: time.Now().Round(0).UTC()}), nil
+		})
+	})
+}
+
+// overwrite stores what next returns, for the newer one of the source's own
+// grant and the stored one, which is the job's then, nil if there is none.
+func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(own *Current[G], stored G) (G, error)) *Failure {
+	for range maxRounds {
+		var written, none G
+		err := s.update(ctx, j, 0, func(_ context.Context, stored G) (_ G, err error) {
+			own := j.cur
+			if f := s.reconcile(j, stored); f != nil && f.Class != Missing {
+				return none, f
+			}
+			written, err = next(own, stored)
+			return written, err
+		})
+		switch {
+		case err == nil && written == none:
+			return nil
+		case err == nil:
+			j.cur = nil
+			if v := s.viewOf(written); v.Deleted.IsZero() {
+				j.cur = s.newCurrent(written, nil)
+			}
+			return nil
+		}
+		if f := s.storeFailure(err, j.cur, j.given); f.Class != Conflict {
+			return f
+		}
+	}
+	return &Failure{Class: Churning}
+}
+
+// successor returns the grant from elsewhere as it is stored over the job's
+// own, or over a deleted one.
+func (s *Source[G]) successor(j *job[G], own *Current[G], stored G, replace func(over G) (G, error)) (G, error) {
+	var none, over G
+	v := s.out.View(j.given)
+	l := v.FullLineage()
+	if own != nil && l.OlderThan(s.lineage(own)) && own.fence != v.fence() {
+		return none, &Failure{Class: Outdated}
+	}
+	switch w := s.viewOf(stored); {
+	case j.cur != nil && j.cur.fence == v.fence():
+		over, l = j.cur.Grant, s.lineage(j.cur)
+	case j.cur != nil:
+		over = j.cur.Grant
+		if l.OlderThan(s.lineage(j.cur)) {
+			return none, &Failure{Class: Outdated}
+		}
+		l = l.over(s.lineage(j.cur))
+	case w != nil: // deleted
+		if l.OlderThan(w.FullLineage()) {
+			return none, &Failure{Class: Outdated}
+		}
+		l = l.over(w.FullLineage())
+	}
+	g, err := replace(over)
+	if err != nil {
+		return none, err
+	}
+	return s.out.With(g, Marks{Lineage: l}), nil
+}
