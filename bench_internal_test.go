@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// BenchmarkSnapshotHotPath is what Transport does for the usual call: the path
+// BenchmarkTransportHotPath is what Transport does for the usual call: the path
 // of BenchmarkTokenHotPath without the copy that Token hands out.
-func BenchmarkSnapshotHotPath(b *testing.B) {
+func BenchmarkTransportHotPath(b *testing.B) {
 	c := &Config{ClientID: "id", ClientSecret: "secret"}
 	now := time.Now()
 	err := c.Save(context.Background(), "key", &Grant{
@@ -26,7 +26,7 @@ func BenchmarkSnapshotHotPath(b *testing.B) {
 	b.Run("1", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := s.current(ctx); err != nil {
+			if _, err := s.fresh(ctx); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -36,7 +36,7 @@ func BenchmarkSnapshotHotPath(b *testing.B) {
 		b.SetParallelism(128 / runtime.GOMAXPROCS(0))
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				if _, err := s.current(ctx); err != nil {
+				if _, err := s.fresh(ctx); err != nil {
 					b.Error(err)
 				}
 			}

@@ -194,18 +194,18 @@ func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values
 	var (
 		grant    *Grant
 		failure  *TokenError
-		asked    time.Time
+		sent     time.Time
 		attempts int
 	)
 	client := retryablehttp.Client{
-		HTTPClient: safehttp.Once(c.HTTPClient, "Config.HTTPClient", "the client secret"),
+		HTTPClient: safehttp.Once(c.TokenClient, "Config.TokenClient", "the client secret"),
 		RetryMax:   tokenTries - 1,
 		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) {
-			asked = time.Now()
+			sent = time.Now()
 			attempts++
 		},
 		CheckRetry: func(ctx context.Context, resp *http.Response, err error) (bool, error) {
-			grant, failure = readAnswer(resp, err, asked)
+			grant, failure = readAnswer(resp, err, sent)
 			again := failure != nil && !failure.Permanent() && failure.retryAfter == 0
 			return again && ctx.Err() == nil, nil
 		},
@@ -255,34 +255,34 @@ func (c *Config) tokenRequest(ctx context.Context, u *url.URL, params url.Values
 }
 
 // readAnswer turns what one token request came to into a grant, whose
-// lifetime counts from asked, or the reason why there is none.
-func readAnswer(resp *http.Response, err error, asked time.Time) (*Grant, *TokenError) {
+// lifetime counts from when it was sent, or the reason why there is none.
+func readAnswer(resp *http.Response, err error, sent time.Time) (*Grant, *TokenError) {
 	if err != nil {
 		if _, ok := errors.AsType[*safehttp.StrayedError](err); ok {
 			return nil, configError("%w", redact.WithoutURL(err))
 		}
 		return nil, unavailable("%w", redact.WithoutURL(err))
 	}
-	tokens, f := tokenresponse.Read(resp, asked)
+	tokens, f := tokenresponse.Read(resp, sent)
 	if f != nil {
 		return nil, &TokenError{
 			Code: f.Code, Description: f.Description, StatusCode: f.StatusCode, Err: f.Err,
 			kind: kindOfCode(f.Code), retryAfter: f.RetryAfter,
 		}
 	}
-	return newGrant(tokens, asked), nil
+	return newGrant(tokens, sent), nil
 }
 
-func newGrant(t *tokenresponse.Tokens, asked time.Time) *Grant {
-	asked = asked.Round(0) // without the monotonic clock, which stops while a machine sleeps
+func newGrant(t *tokenresponse.Tokens, sent time.Time) *Grant {
+	sent = sent.Round(0) // without the monotonic clock, which stops while a machine sleeps
 	g := &Grant{
 		MemberID:       t.MemberID,
 		ClientEndpoint: t.ClientEndpoint,
 		ServerEndpoint: t.ServerEndpoint,
 		AccessToken:    t.AccessToken,
 		RefreshToken:   t.RefreshToken,
-		Issued:         asked,
-		Expiry:         asked.Add(t.Lifetime),
+		Issued:         sent,
+		Expiry:         sent.Add(t.Lifetime),
 		Scope:          t.Scope,
 		Status:         t.Status,
 		UserID:         t.UserID,

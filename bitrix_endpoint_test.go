@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,14 +18,14 @@ import (
 	"github.com/b24go/b24oauth"
 )
 
-// authServer is an authorization server as a function: what a Config's
-// HTTPClient has for a network.
-type authServer func(*http.Request) (*http.Response, error)
+// tokenServer is an authorization server as a function: what a Config's
+// TokenClient has for a network.
+type tokenServer func(*http.Request) (*http.Response, error)
 
-func (f authServer) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+func (f tokenServer) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// answers is an authServer that always says the same.
-func answers(status int, body string, header ...string) authServer {
+// answers is an tokenServer that always says the same.
+func answers(status int, body string, header ...string) tokenServer {
 	return func(req *http.Request) (*http.Response, error) {
 		h := make(http.Header)
 		for i := 0; i < len(header); i += 2 {
@@ -35,7 +36,7 @@ func answers(status int, body string, header ...string) authServer {
 }
 
 // counted returns the server and the number of requests it got.
-func counted(srv authServer) (authServer, *atomic.Int64) {
+func counted(srv tokenServer) (tokenServer, *atomic.Int64) {
 	n := new(atomic.Int64)
 	return func(req *http.Request) (*http.Response, error) {
 		n.Add(1)
@@ -48,7 +49,7 @@ func endpointConfig(srv http.RoundTripper, change ...func(*b24oauth.Config)) *b2
 	c := &b24oauth.Config{
 		ClientID:     "app.1",
 		ClientSecret: "the-client-secret",
-		HTTPClient:   &http.Client{Transport: srv},
+		TokenClient:  &http.Client{Transport: srv},
 	}
 	for _, f := range change {
 		f(c)
@@ -140,7 +141,7 @@ func TestTokenRequestIsWhatTheProtocolSays(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var got request
 			body := fixture(t, "token-exchange.json")
-			c := endpointConfig(authServer(func(req *http.Request) (*http.Response, error) {
+			c := endpointConfig(tokenServer(func(req *http.Request) (*http.Response, error) {
 				at := *req.URL
 				at.RawQuery = ""
 				got = request{Method: req.Method, URL: at.String(), ContentType: req.Header.Get("Content-Type")}
@@ -214,7 +215,7 @@ func TestClientSecretGoesToKnownServersOnly(t *testing.T) {
 		t.Run(test.server, func(t *testing.T) {
 			var asked string
 			body := fixture(t, "token-exchange.json")
-			c := endpointConfig(authServer(func(req *http.Request) (*http.Response, error) {
+			c := endpointConfig(tokenServer(func(req *http.Request) (*http.Response, error) {
 				asked = req.URL.Host
 				if want := "https://" + asked + "/oauth/token/"; !strings.HasPrefix(req.URL.String(), want+"?") {
 					t.Errorf("request to %s, want %s", req.URL.Redacted(), want)
@@ -226,7 +227,7 @@ func TestClientSecretGoesToKnownServersOnly(t *testing.T) {
 				if asked != test.asked {
 					t.Errorf("%s: asked %q, want %q", what, asked, test.asked)
 				}
-				if (err != nil) != (test.asked == "") || err != nil && (!errors.Is(err, b24oauth.ErrClientRejected) || !strings.Contains(err.Error(), "Config.TokenURL")) {
+				if (err != nil) != (test.asked == "") || err != nil && (!errors.Is(err, b24oauth.ErrMisconfigured) || !strings.Contains(err.Error(), "Config.TokenURL")) {
 					t.Errorf("%s: error %v; want one that names Config.TokenURL if the server is unknown, else none", what, err)
 				}
 				asked = ""
@@ -243,24 +244,15 @@ func TestClientSecretGoesToKnownServersOnly(t *testing.T) {
 
 			store := new(b24oauth.MemoryStore) // which has it from elsewhere
 			storeDirectly(t, store, key, g)
-			c = endpointConfig(c.HTTPClient.Transport, func(c *b24oauth.Config) { c.Store = store })
+			c = endpointConfig(c.TokenClient.Transport, func(c *b24oauth.Config) { c.Store = store })
 			_, err = c.TokenSource(key).Token()
 			check("refresh", err)
 
-			c = endpointConfig(c.HTTPClient.Transport, func(c *b24oauth.Config) { c.TokenURL = b24oauth.TokenURLCIS })
+			c = endpointConfig(c.TokenClient.Transport, func(c *b24oauth.Config) { c.TokenURL = b24oauth.TokenURLCIS })
 			if _, err = c.Exchange(t.Context(), "the-code", test.server); err != nil || asked != cis {
 				t.Errorf("with Config.TokenURL: asked %q, want the configured server (error %v)", asked, err)
 			}
 		})
-	}
-}
-
-// storeDirectly stores a grant as another process would.
-func storeDirectly(t *testing.T, store b24oauth.Store, key string, g *b24oauth.Grant) {
-	t.Helper()
-	err := store.Update(t.Context(), key, func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) { return g, nil })
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -287,8 +279,110 @@ func TestTokenURLIsHTTPSExceptOnLoopback(t *testing.T) {
 		if ok != (err == nil) || ok != (n.Load() == 1) {
 			t.Errorf("Config.TokenURL %q: %d requests, error %v; want it accepted: %v", tokenURL, n.Load(), err, ok)
 		}
-		if !ok && (!errors.Is(err, b24oauth.ErrClientRejected) || !strings.Contains(err.Error(), "Config.TokenURL")) {
+		if !ok && (!errors.Is(err, b24oauth.ErrMisconfigured) || !strings.Contains(err.Error(), "Config.TokenURL")) {
 			t.Errorf("Config.TokenURL %q: error %v does not tell what to correct", tokenURL, err)
+		}
+	}
+}
+
+func TestExchangedGrantStaysWithTheServerThatIssuedIt(t *testing.T) {
+	const portal = `"client_endpoint":"https://portal.bitrix24.com/rest/"`
+	tests := []struct{ name, members, serverDomain, tokenURL, want string }{
+		{"the answer's own", `"server_endpoint":"https://oauth.bitrix24.tech/rest/"`, "", "", "https://oauth.bitrix24.tech/rest/"},
+		{"none in the answer", `"status":"F"`, "oauth.bitrix24.tech", "", "https://oauth.bitrix24.tech/rest/"},
+		{"an unknown one in the answer", `"server_endpoint":"https://evil.example/rest/"`, "", "", "https://oauth.bitrix.info/rest/"},
+		{"a configured one", `"status":"F"`, "", "https://own.example/oauth/token/", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := endpointConfig(answers(200, `{"access_token":"a","refresh_token":"r",`+portal+`,`+test.members+`}`))
+			c.TokenURL = test.tokenURL
+			g, err := c.Exchange(t.Context(), "the-code", test.serverDomain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g.ServerEndpoint != test.want {
+				t.Errorf("server_endpoint %q, want %q", g.ServerEndpoint, test.want)
+			}
+			if err := c.Save(t.Context(), key, g); err != nil {
+				t.Errorf("what Exchange returns is not accepted by Save: %v", err)
+			}
+		})
+	}
+}
+
+func TestExchangeRefusesWhatItCannotDo(t *testing.T) {
+	good := fixture(t, "token-exchange.json")
+	tests := []struct {
+		name, code, body string
+		change           func(*b24oauth.Config)
+		want             error
+		text             string
+	}{
+		{"no code", "", good, nil, b24oauth.ErrMisconfigured, "code parameter"},
+		{"no client id", "c", good, func(c *b24oauth.Config) { c.ClientID = "" }, b24oauth.ErrMisconfigured, "Config.ClientID"},
+		{"a code that is used up", "c", `{"error":"invalid_grant"}`, nil, b24oauth.ErrReauthorize, "authorize the application"},
+		{"no portal in the answer", "c", `{"access_token":"a","refresh_token":"r"}`, nil, b24oauth.ErrUnavailable, "no portal"},
+		{"a portal without https in the answer", "c", `{"access_token":"a","refresh_token":"r","client_endpoint":"http://portal.example/rest/"}`, nil, b24oauth.ErrUnavailable, "not https"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := endpointConfig(answers(200, test.body))
+			if test.change != nil {
+				test.change(c)
+			}
+			g, err := c.Exchange(t.Context(), test.code, "")
+			if g != nil || !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("grant %v, error %v; want one that is %q and says %q", g, err, test.want, test.text)
+			}
+		})
+	}
+}
+
+func TestExchangeEndsWithTheCallersContextOrItsOwn(t *testing.T) {
+	hangs := tokenServer(func(req *http.Request) (*http.Response, error) {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		_, err := endpointConfig(hangs).Exchange(ctx, "the-code", "")
+		var te *b24oauth.TokenError
+		if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &te) || time.Since(start) != 3*time.Second {
+			t.Errorf("after %v: %v; want the caller's own end after 3s", time.Since(start), err)
+		}
+
+		start = time.Now()
+		_, err = endpointConfig(hangs).Exchange(t.Context(), "the-code", "")
+		if !errors.Is(err, b24oauth.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 15*time.Second {
+			t.Errorf("after %v: %v; want a passing TokenError after 15s", time.Since(start), err)
+		}
+	})
+}
+
+func TestAuthCodeURLLeadsToThePortal(t *testing.T) {
+	const query = "?client_id=app.1%26evil%3D1&state=a%26b%3Dc+%2F%23"
+	for portal, want := range map[string]string{
+		"example.bitrix24.com":               "https://example.bitrix24.com/oauth/authorize/",
+		"example.bitrix24.com/":              "https://example.bitrix24.com/oauth/authorize/",
+		"https://example.bitrix24.com":       "https://example.bitrix24.com/oauth/authorize/",
+		"https://example.bitrix24.com/":      "https://example.bitrix24.com/oauth/authorize/",
+		"https://example.bitrix24.com/rest/": "https://example.bitrix24.com/oauth/authorize/",
+		"example.bitrix24.com/rest/":         "https://example.bitrix24.com/oauth/authorize/",
+		"//example.bitrix24.com":             "https://example.bitrix24.com/oauth/authorize/",
+		"https://user:pass@portal.example":   "https://portal.example/oauth/authorize/",
+		"portal.example:8443":                "https://portal.example:8443/oauth/authorize/",
+		"127.0.0.1:8080":                     "https://127.0.0.1:8080/oauth/authorize/",
+		"http://localhost:8080":              "http://localhost:8080/oauth/authorize/",
+		"javascript://portal.example/alert":  "https://portal.example/oauth/authorize/",
+		"portal.example?x=1#y":               "https://portal.example/oauth/authorize/",
+		"por tal.example":                    "https://por%20tal.example/oauth/authorize/",
+	} {
+		c := endpointConfig(nil, func(c *b24oauth.Config) { c.ClientID = "app.1&evil=1" })
+		if got := c.AuthCodeURL(portal, "a&b=c /#"); got != want+query {
+			t.Errorf("AuthCodeURL(%q):\n got %s\nwant %s", portal, got, want+query)
 		}
 	}
 }

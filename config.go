@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
-	"sync"
 	"time"
+	"unique"
 
 	"github.com/b24go/b24oauth/internal/address"
+	"github.com/b24go/b24oauth/internal/redact"
+	"github.com/b24go/b24oauth/internal/registry"
 )
 
 // Defaults and limits of Config.
@@ -20,8 +24,7 @@ const (
 	defaultEarlyExpiry    = 60 * time.Second
 	defaultRefreshTimeout = 15 * time.Second
 
-	idleLimit  = 2 * time.Hour   // after which a source that nobody uses is forgotten
-	sweepPause = 1 * time.Minute // between two searches for such sources
+	idleLimit = 2 * time.Hour // after which a source that nobody uses may go
 )
 
 // Config is one Bitrix24 application: its credentials, and where its grants
@@ -35,7 +38,8 @@ type Config struct {
 	// TokenURL is the authorization server's token URL. Empty: the server
 	// that the grant names in ServerEndpoint, if it is one of Bitrix24's own,
 	// TokenURLGlobal if it names none, and an error without any request if it
-	// names a stranger, since the client secret would go there. It must be
+	// names a stranger, since the client secret would go there. Self-hosted
+	// portals and legacy setups (PortalTokenURL) need theirs here. It must be
 	// https, except on loopback.
 	TokenURL string
 
@@ -48,8 +52,10 @@ type Config struct {
 	// ignore them; PortalTokenURL's old form expects them.
 	Scopes []string
 
-	// Store keeps the grants. Nil: a MemoryStore of this Config, which loses
-	// every refresh token at the program's end.
+	// Store keeps the grants: filestore for one machine, sqlstore or redisstore
+	// for several, sealedstore over one of them to encrypt the tokens. Nil: a
+	// MemoryStore of this Config, which loses every refresh token at the
+	// program's end.
 	Store Store
 
 	// EarlyExpiry is how long before its expiry a token is renewed, but never
@@ -58,18 +64,20 @@ type Config struct {
 
 	// RefreshTimeout bounds the exchange of one refresh token, repeated
 	// requests included, and before it the waiting for exclusivity in the
-	// Store. A caller's own context bounds only that caller's waiting.
-	// 0: 15 s. A Store with leases must grant them for this and 10 s more.
+	// Store. A caller's own context bounds only that caller's waiting. 0: 15 s.
+	// A Store with leases must grant them for twice this and 10 s more, which
+	// 45 s, their default, are for up to 17.5 s; if it does not, no token is
+	// asked for, and the error is ErrMisconfigured.
 	RefreshTimeout time.Duration
 
-	// HTTPClient sends token requests, by way of a copy that follows no
+	// TokenClient sends token requests, by way of a copy that follows no
 	// redirect and never sends a request twice. Its Transport must do neither:
 	// an answer that it says to have fetched from elsewhere is an error. If the
 	// Transport is go-retryablehttp's, the client inside of it is used instead,
 	// since it repeats requests and logs their URLs. Nil: a client that keeps no
 	// connection alive, with TLS 1.2 at least, and with the proxies of the
 	// environment, except for this machine itself.
-	HTTPClient *http.Client
+	TokenClient *http.Client
 
 	// Logger gets a line for every renewal and every failure, without
 	// secrets. Nil: silent.
@@ -82,10 +90,7 @@ type Config struct {
 
 	memory MemoryStore // used if Store is nil
 
-	mu      sync.Mutex // guards what follows, never held while anything waits
-	sources map[string]*TokenSource
-	busy    map[*TokenSource]struct{} // with a renewal in flight or a pair not saved
-	swept   time.Time                 // when idle sources were last looked for
+	sources registry.Registry[TokenSource]
 }
 
 // ConfigFromEnv returns a Config with the credentials in the environment
@@ -151,56 +156,30 @@ func (c *Config) refreshTimeout() time.Duration {
 
 // TokenSource returns the source of tokens for the grant stored under key. It
 // reads nothing yet: a missing grant shows at the first use. It is cheap
-// enough for each request, and returns the same source for the same key, so
-// that renewals are shared; a source that was idle for two hours may be
-// replaced by a new one.
+// enough for each request, and returns the same source for the same key as
+// long as anybody uses it, so that renewals are shared.
 func (c *Config) TokenSource(key string) *TokenSource {
 	now := time.Now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s, ok := c.sources[key]
-	if !ok {
-		c.sweep(now)
-		if c.sources == nil {
-			c.sources = make(map[string]*TokenSource)
-		}
-		s = &TokenSource{cfg: c, key: key, slot: make(chan struct{}, 1)}
-		c.sources[key] = s
+	create := func() *TokenSource {
+		s := &TokenSource{cfg: c, key: key}
+		s.source.Init((*outside)(s), c.earlyExpiry(), c.refreshTimeout())
+		s.used.Store(now.Unix() / 60)
+		return s
 	}
+	s := c.sources.Get(key, now, create, func(s *TokenSource) bool {
+		return s.idleSince(now) > idleLimit && !s.source.Busy()
+	})
 	s.touch(now)
 	return s
 }
 
-// sweep forgets idle sources. Their Stores know all that they know, or they
-// would be busy.
-func (c *Config) sweep(now time.Time) {
-	if now.Sub(c.swept) < sweepPause {
-		return
+// intern keeps in memory once what many grants have in common.
+func (c *Config) intern(key string, g *heldGrant) {
+	for _, field := range []*string{&g.ClientID, &g.ServerEndpoint, &g.Scope, &g.Status} {
+		*field = unique.Make(*field).Value()
 	}
-	c.swept = now
-	for key, s := range c.sources {
-		if _, busy := c.busy[s]; !busy && s.idleSince(now) > idleLimit {
-			delete(c.sources, key)
-		}
-	}
-}
-
-// setBusy records whether s has work that Flush must see to. A source that
-// was forgotten as idle and is used after all is the key's again, unless
-// another has taken its place.
-func (c *Config) setBusy(s *TokenSource, busy bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !busy {
-		delete(c.busy, s)
-		return
-	}
-	if c.busy == nil {
-		c.busy = make(map[*TokenSource]struct{})
-	}
-	c.busy[s] = struct{}{}
-	if _, ok := c.sources[s.key]; !ok && c.sources != nil {
-		c.sources[s.key] = s
+	if g.MemberID == key {
+		g.MemberID = key
 	}
 }
 
@@ -223,9 +202,11 @@ func (c *Config) Client(key string) *http.Client {
 // The error is a *[TokenError], and then nothing is stored: for an empty key,
 // a grant without tokens, without a portal that they may be sent to, with an
 // authorization server that is neither known nor configured, one of another
-// application, one that this program has already exchanged or replaced, one
-// without a refresh token over one that has it; ErrUnavailable if the Store
-// fails. If ctx ends while Save waits its turn, the error is ctx's.
+// application or, until that is deleted, of another portal than the stored one,
+// one without a refresh token over one that has it; ErrOutdated if the stored
+// grant descends from g or has replaced it; ErrUnavailable if the Store fails.
+// If ctx ends while Save waits for the Store, the error is ctx's. Saving the
+// stored pair once more is no error, and lifts a verdict on it.
 func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 	if err := c.check(); err != nil {
 		return err
@@ -248,22 +229,54 @@ func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 	return c.TokenSource(key).replace(ctx, g)
 }
 
+// Delete deletes the grant stored under key. What it stores in its place is a
+// tombstone, so that neither another process that still has the tokens nor an
+// installation that is delivered once more brings the grant back; a new
+// authorization does. When Delete returns, every client of this process has
+// given up its token; other processes do at their next look at the Store, when
+// their token runs out at the latest. Without a grant there is nothing to do,
+// and no error.
+//
+// The error is a *[TokenError]: ErrUnavailable if the Store fails. If ctx ends
+// while Delete waits for the Store, the error is ctx's.
+func (c *Config) Delete(ctx context.Context, key string) error {
+	s := c.TokenSource(key)
+	if err := s.check(); err != nil {
+		return err
+	}
+	if f := s.source.Delete(ctx); f != nil {
+		return s.failure(f)
+	}
+	return nil
+}
+
+// Keys yields the keys of all grants in the Store, as [Lister] says. If the
+// Store is no Lister it yields one error, which wraps [errors.ErrUnsupported].
+func (c *Config) Keys(ctx context.Context) iter.Seq2[string, error] {
+	if l, ok := c.store().(Lister); ok {
+		return l.Keys(ctx)
+	}
+	return func(yield func(string, error) bool) {
+		yield("", fmt.Errorf("b24oauth: Config.Store (%T) cannot list its keys: %w", c.store(), errors.ErrUnsupported))
+	}
+}
+
 // Flush waits for the renewals in flight and saves every token pair that the
 // Store has not taken yet. Call it before the program ends; calls made
 // afterwards need another Flush. The error names the grants whose pair is
 // still unsaved.
 func (c *Config) Flush(ctx context.Context) error {
-	c.mu.Lock()
-	busy := make([]*TokenSource, 0, len(c.busy))
-	for s := range c.busy {
-		busy = append(busy, s)
-	}
-	c.mu.Unlock()
 	var errs []error
-	for _, s := range busy {
-		if err := s.flush(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("b24oauth: grant %q: its newest token pair is not saved: %w", s.key, err))
+	for _, s := range c.sources.All() {
+		if !s.source.Busy() {
+			continue
 		}
+		if f := s.source.Flush(ctx); f != nil {
+			errs = append(errs, fmt.Errorf("b24oauth: grant %q: its newest token pair is not saved: %w", s.key, s.failure(f)))
+		}
+	}
+	if store, ok := c.store().(interface{ Flush(context.Context) error }); ok {
+		errs = append(errs, store.Flush(ctx))
 	}
 	return errors.Join(errs...)
 }
@@ -292,4 +305,29 @@ var errEmptyKey = configError("the grant's key is empty: give each grant a key o
 
 func wrongApplication(got, want string) *TokenError {
 	return configError("the grant belongs to the application %q and Config.ClientID is %q: use the key of this application's grant", got, want)
+}
+
+// replacement returns g as it is stored over a grant, nil if there is none.
+func (c *Config) replacement(stored, g *Grant) (*Grant, error) {
+	next := g.clone()
+	if stored != nil {
+		switch {
+		case stored.RefreshToken != "" && g.RefreshToken == "":
+			return nil, configError("the new grant has no refresh token and the stored one has: it is not given up for an access token")
+		case stored.MemberID != "" && g.MemberID != "" && stored.MemberID != g.MemberID:
+			return nil, configError("the stored grant is of the portal with the member_id %q and the new one of %q: give each portal a key of its own, or delete the stored one with Config.Delete first", redact.Shorten(stored.MemberID), redact.Shorten(g.MemberID))
+		case stored.MemberID != "" && stored.MemberID == g.MemberID:
+			next = stored.merge(g, c.ClientID, c.trustedEndpoint(g.ServerEndpoint))
+			if !address.SameEndpoint(stored.ClientEndpoint, next.ClientEndpoint) {
+				// g may come from a request that anybody can send. That the portal
+				// was renamed only the authorization server can say.
+				next.FormerHosts = slices.Clone(g.FormerHosts)
+			}
+		}
+	}
+	next.ClientID = c.ClientID
+	if u, err := address.ParseEndpoint(next.ClientEndpoint); err == nil {
+		next.ClientEndpoint = u.String()
+	}
+	return next, nil
 }

@@ -14,8 +14,8 @@
 //     runs out, once for all who need it, and has the new pair stored before
 //     anybody uses it.
 //   - [Store] is where grants are kept: in memory, in a directory (package
-//     filestore), in a database (sqlstore, redisstore), or wherever its two
-//     methods lead.
+//     filestore), in a database (sqlstore, redisstore), encrypted over any of
+//     them (sealedstore), or wherever its two methods lead.
 //   - [Config] ties them together, one for each application.
 //
 // A program stores the grant that an installation brings, once, and then uses
@@ -32,41 +32,106 @@
 //
 // # Guarantees
 //
+// Each of the first twelve has tests that are named after it: go test -run
+// Guarantee7 shows the seventh.
+//
 //  1. One renewal at a time: at most one refresh of a grant is in flight, in
 //     this process and in all that share the Store, as long as none of them
 //     stalls for longer than its lease; then the saved value still decides. A
 //     failure is shared within a process like a success.
 //  2. Saved before used: a new pair is in the Store before any request carries
 //     it. If the Store fails then, the pair is used from memory and saved as
-//     soon as the Store allows. Without exclusivity in the Store nothing is
-//     refreshed at all.
-//  3. A caller's context ends only its own waiting. The renewal goes on,
-//     bounded by Config.RefreshTimeout.
-//  4. Nobody waits while the token still works, but the one caller who started
-//     the renewal.
-//  5. Replayed once, exactly: only after the portal refused the token, and only
-//     if the body can be had again byte for byte.
-//  6. A late refusal of an old token never costs a newer one.
+//     soon as the Store allows: for ten seconds by itself, afterwards with
+//     later calls and by [Config.Flush]. Each failure is logged and an Event.
+//     Without exclusivity in the Store nothing is refreshed at all.
+//  3. A caller's context ends only its own waiting, with an error that wraps
+//     the context's. The renewal goes on: reading the Store, waiting for
+//     exclusivity and the exchange take at most Config.RefreshTimeout each,
+//     saving ten seconds.
+//  4. Nobody fails, and nobody waits, while a token works, but the one caller
+//     who started its renewal: that one waits for its end, or for its own
+//     context's, and goes on with the token that works if there is no new one.
+//  5. Replayed once, exactly: only after a 4xx whose code refuses the token,
+//     or a 401 that may, and only if the body can be had again byte for byte.
+//     Otherwise that answer reaches the caller whole. If the renewal fails, a
+//     *TokenError does instead.
+//  6. A late refusal of an old token never costs a newer one. A token that is
+//     refused, or answered with a redirect, before any request got through
+//     with it is renewed for that at most once in ten seconds in a process;
+//     meanwhile the portal's answer reaches the caller whole.
 //  7. A grant's token goes to its portal only, over https, also across
 //     redirects; the client secret goes only to the configured or a known
-//     authorization server.
+//     authorization server. Plain http is for loopback alone.
 //  8. No secret leaves by accident: not in an error, a log line, an event,
-//     Response.Request, a Location or Referer, or by printing a value of this
-//     package.
-//  9. A dead grant costs one call to the authorization server per process, until
-//     the Store holds another; a failing server costs at most three requests
-//     per step of a growing pause.
+//     Response.Request, a redirect's Location, a Referer, or by printing a
+//     value of this package.
+//  9. A dead grant costs one question to the authorization server, not one for
+//     each process: the verdict is stored with the grant. It is asked again
+//     after a day, or by TokenSource.Renew(ctx, nil). A failing server costs at
+//     most three requests per step of a pause that grows from 1 s to 60 s, or is as
+//     long as the server asks, up to 10 min.
 //  10. Nothing runs while nobody calls: no timer and no goroutine outlives a
-//     renewal.
-//  11. Constant memory for any body.
+//     renewal and the saving of what it brought.
+//  11. Constant memory for any body, and at most four allocations more for the
+//     usual call.
 //  12. A renamed portal is followed, method and body kept, once the authorization
-//     server confirms its new address.
+//     server confirms its new address, and still after a restart.
+//  13. An answer that was fetched is kept: one that brings an access token
+//     within Config.RefreshTimeout goes into the Store though every caller
+//     has given up, or the lease has ended, unless a newer or an unrelated
+//     grant is stored by then.
+//
+// # Which grant is the newer one
+//
+// An installation may be delivered twice, a Store be set back to a backup or
+// come up empty. So each grant carries its [Lineage], by which alone is
+// decided which of two is the newer: no clock, no counter of writes. A process
+// that finds an older grant in the Store puts its own back, and one that finds
+// a newer or an unrelated one goes on with that. [Config.Save] of an older
+// grant is [ErrOutdated], and stores nothing.
+//
+// A missing row, file or key is an emptied Store: a process that has the pair
+// writes it back. Hence deleting one by hand while a program runs deletes
+// nothing; [Config.Delete] does, by storing a tombstone, which is ordered like
+// any other grant.
+//
+// # What can be lost all the same
+//
+//   - A pair whose process was killed, or whose answer was cut off, between
+//     the server's rotation and the save; and one that no Store had taken when
+//     the program ended without Flush.
+//   - A Store that fails for longer than its lease after an exchange: other
+//     processes report [ErrReauthorize] until the holder of the pair saves it,
+//     at its next call.
+//   - A Store set back: a process with an old pair may report ErrReauthorize
+//     until the one with the newer pair looks, when its token expires at the
+//     latest. If none has it, the grant is lost.
+//   - An authorization that is delivered for the first time after a later one
+//     replaces it.
 //
 // # Failure
 //
 // A request whose token cannot be had fails with a *[TokenError], wrapped in
 // the http.Client's *url.Error. errors.Is tells who has to act:
-// [ErrReauthorize] a user of the portal, [ErrClientRejected] the developer,
+// [ErrReauthorize] a user of the portal, [ErrMisconfigured] the developer,
 // [ErrPaymentRequired] the portal's owner, [ErrNoGrant] whoever was to store
-// the grant, and [ErrUnavailable] nobody, it passes.
+// the grant, and [ErrUnavailable] nobody, it passes. A program need not end
+// for any of them: the Store is looked at again with later calls, once a
+// second at most, and a grant that another process or a new installation
+// stored is taken up. What somebody may have repaired without a new grant, a
+// setting or a payment, is asked about again every ten minutes.
+//
+// # Where which rule is found
+//
+//	internal/renew          when a grant is renewed, by whom, and which of two goes on
+//	internal/outgoing       how a request gets its token, and when its body may be sent twice
+//	internal/authparam      where PHP looks for auth in a query, a form and a JSON object
+//	internal/safehttp       no redirect is followed with a secret, no token request sent twice
+//	internal/address        where secrets may go, and when two addresses are one host
+//	internal/resterror      which answers of a portal refuse the token
+//	internal/tokenresponse  which answers of the authorization server bring one
+//	internal/lifetime       how long a token lives, whatever is said of it
+//	internal/redact         what is left of an error, a panic or a trace without its secrets
+//	internal/turns          exclusivity within a process, by key
+//	internal/phptest        what PHP itself makes of a request, for tests
 package b24oauth

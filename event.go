@@ -2,11 +2,13 @@ package b24oauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/b24go/b24oauth/internal/redact"
+	"github.com/b24go/b24oauth/internal/renew"
 )
 
 // An EventKind says what happened to a grant.
@@ -80,18 +82,16 @@ func (e *Event) attrs() []slog.Attr {
 	return attrs
 }
 
-// emit logs the event and hands it to OnEvent. Neither the logger nor OnEvent
-// can break the other, or the call or the renewal that the event comes from.
+// emit logs the event at its kind's level and hands it to OnEvent.
 func (c *Config) emit(ctx context.Context, e Event) {
+	c.emitAt(ctx, eventTexts[e.Kind].level, e)
+}
+
+// emitAt is emit at a level. Neither the logger nor OnEvent can break the
+// other, or the call or the renewal that the event comes from.
+func (c *Config) emitAt(ctx context.Context, level slog.Level, e Event) {
 	if c.Logger != nil {
-		c.survive(ctx, func() {
-			t := eventTexts[e.Kind]
-			level := t.level
-			if te, ok := e.Err.(*TokenError); ok && te.keep401 {
-				level = slog.LevelWarn // nothing failed, and nothing was tried
-			}
-			c.Logger.LogAttrs(ctx, level, t.text, e.attrs()...)
-		})
+		c.survive(ctx, func() { c.Logger.LogAttrs(ctx, level, eventTexts[e.Kind].text, e.attrs()...) })
 	}
 	if c.OnEvent != nil {
 		c.survive(ctx, func() { c.OnEvent(ctx, e) })
@@ -107,4 +107,48 @@ func (c *Config) survive(ctx context.Context, call func()) {
 		}
 	}()
 	call()
+}
+
+// Report implements [renew.Outside].
+func (o *outside) Report(e renew.Event) {
+	s, ctx := (*TokenSource)(o), context.Background()
+	out := Event{Key: o.key, Token: tokenLabel(e.Access), Duration: e.Duration, Attempts: e.Attempts}
+	if e.Failure != nil {
+		te := s.tokenError(e.Failure)
+		out.Err, out.Code = te, te.Code
+	}
+	switch e.Kind {
+	case renew.Renewed:
+		out.Kind = EventRenewed
+	case renew.Adopted:
+		out.Kind = EventAdopted
+	case renew.Moved:
+		out.Kind, out.Host = EventRenamed, e.Home
+	case renew.NotSaved:
+		out.Kind = EventSaveFailed
+	case renew.NotRenewed:
+		out.Kind = EventRenewFailed
+		switch {
+		case e.Failure.Class == renew.FreshRefused:
+			out.Kind = EventFreshRefused
+		case e.Failure.Declined():
+			s.cfg.emitAt(ctx, slog.LevelWarn, out) // nothing failed, and nothing was tried
+			return
+		}
+	case renew.Broken:
+		o.logPanic(e.Failure)
+		return
+	}
+	o.cfg.emit(ctx, out)
+}
+
+// logPanic logs where the Store or a transport panicked, which no Event reports.
+func (o *outside) logPanic(f *renew.Failure) {
+	p, ok := errors.AsType[*renew.PanicError](f.Err)
+	if !ok || o.cfg.Logger == nil {
+		return
+	}
+	o.cfg.survive(context.Background(), func() {
+		o.cfg.Logger.Error("b24oauth: Store panicked", slog.String("key", o.key), slog.String("panic", redact.Panic(p.Value)), slog.String("stack", string(p.Stack)))
+	})
 }

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/b24test"
 )
 
 func TestEventKindHasANameFitForALabel(t *testing.T) {
@@ -103,11 +106,51 @@ func TestRenewalIsLoggedAndToldWithTheSameFields(t *testing.T) {
 	})
 }
 
-// panicking is a slog.Handler that does.
-type panicking struct{ slog.Handler }
+// A program that ends with a failure ends with its cause in the log.
+func TestEventsAreToldBeforeCallersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told atomic.Int32
+		p := newProgram(t, func(c *b24oauth.Config) {
+			c.OnEvent = func(context.Context, b24oauth.Event) {
+				<-time.After(time.Second)
+				told.Add(1)
+			}
+		})
+		for want := range int32(3) {
+			<-time.After(2 * time.Hour)
+			if want == 2 {
+				p.KillGrants()
+			}
+			p.DelayTokens(1, time.Second) // all wait for one renewal
+			together(10, func(int) {
+				if _, err := p.source.Token(); (err != nil) != (want == 2) || told.Load() != want+1 {
+					t.Errorf("error %v after %d events, want %d", err, told.Load(), want+1)
+				}
+			})
+		}
+	})
+}
 
-func (panicking) Enabled(context.Context, slog.Level) bool  { return true }
-func (panicking) Handle(context.Context, slog.Record) error { panic("secret") }
+func TestFailureIsToldWithTheVeryErrorThatCallersGet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events []b24oauth.Event
+		store := newFaultyStore()
+		p := newProgram(t, with(store, nil), func(c *b24oauth.Config) {
+			c.OnEvent = func(_ context.Context, e b24oauth.Event) { events = append(events, e) }
+		})
+		<-time.After(2 * time.Hour)
+		store.onLoad(func(context.Context) (*b24oauth.Grant, error) { return nil, errDown })
+		_, ofStore := p.source.Token()
+		store.onLoad(nil)
+		<-time.After(2 * time.Minute)
+		p.FailTokens(3, b24test.Answer{Status: 500})
+		_, ofServer := p.source.Token()
+		synctest.Wait()
+		if len(events) != 2 || events[0].Err != ofStore || events[1].Err != ofServer || !errors.Is(ofStore, errDown) {
+			t.Errorf("events %+v; want those of %v and %v", events, ofStore, ofServer)
+		}
+	})
+}
 
 func TestPanicOfOnEventOrLoggerBreaksNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -123,7 +166,7 @@ func TestPanicOfOnEventOrLoggerBreaksNothing(t *testing.T) {
 				c.OnEvent = func(context.Context, b24oauth.Event) { panic("secret") }
 			},
 			"Logger": func(c *b24oauth.Config) {
-				c.Logger = slog.New(panicking{slog.DiscardHandler})
+				c.Logger = slog.New(breakingHandler{func() { panic("secret") }})
 				c.OnEvent = func(context.Context, b24oauth.Event) {
 					mu.Lock()
 					defer mu.Unlock()
@@ -160,5 +203,82 @@ func TestRuntimeErrorInOnEventIsLoggedInFull(t *testing.T) {
 		if want := fmt.Sprintf("panic=%q", "runtime error: integer divide by zero"); !strings.Contains(log.String(), want) {
 			t.Errorf("log %s lacks %s", log.String(), want)
 		}
+	})
+}
+
+// whateverItDoes are the ways in which a user's code can leave a job.
+var whateverItDoes = []struct {
+	name string
+	do   func()
+}{
+	{"a panic", func() { panic("with a secret in it") }},
+	{"a runtime error", func() { var none []int; _ = none[len(none)] }},
+	{"runtime.Goexit", runtime.Goexit},
+}
+
+func TestOnEventAndLoggerCannotBreakAJob(t *testing.T) {
+	for _, way := range whateverItDoes {
+		for _, tt := range []struct {
+			name  string
+			spoil func(*b24oauth.Config)
+		}{
+			{"OnEvent", func(c *b24oauth.Config) {
+				c.OnEvent = func(context.Context, b24oauth.Event) { way.do() }
+			}},
+			{"Logger", func(c *b24oauth.Config) { c.Logger = slog.New(breakingHandler{way.do}) }},
+			{"both", func(c *b24oauth.Config) {
+				c.OnEvent = func(context.Context, b24oauth.Event) { way.do() }
+				c.Logger = slog.New(breakingHandler{way.do})
+			}},
+		} {
+			t.Run(way.name+" in "+tt.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					store := newFaultyStore()
+					p := newProgram(t, with(store, nil), tt.spoil)
+					<-time.After(2 * time.Hour)
+					start := time.Now()
+					next := token(t, p.source)
+					if time.Since(start) != 0 || stored(t, p).AccessToken != next {
+						t.Errorf("not the stored token at once, but after %v", time.Since(start))
+					}
+					store.onLoad(func(context.Context) (*b24oauth.Grant, error) { panic("Store, too") })
+					<-time.After(2 * time.Hour)
+					wantFailure(t, p.source, b24oauth.ErrUnavailable, 0)
+					store.onLoad(nil)
+					<-time.After(2 * time.Minute)
+					token(t, p.source)
+				})
+			})
+		}
+	}
+}
+
+// breakingHandler is a slog.Handler that does what handlers must not.
+type breakingHandler struct{ do func() }
+
+func (breakingHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h breakingHandler) Handle(context.Context, slog.Record) error { h.do(); return nil }
+
+func (h breakingHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+func (h breakingHandler) WithGroup(string) slog.Handler { return h }
+
+func TestOnEventMayUseTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p *program
+		p = newProgram(t, func(c *b24oauth.Config) {
+			c.OnEvent = func(ctx context.Context, e b24oauth.Event) {
+				if e.Kind == b24oauth.EventRenewed {
+					token(t, p.source)
+					if err := p.config.Flush(ctx); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+		<-time.After(2 * time.Hour)
+		token(t, p.source)
+		wantRefreshes(t, p, 1)
 	})
 }

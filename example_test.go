@@ -12,6 +12,7 @@ import (
 
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/b24test"
+	"github.com/b24go/b24oauth/filestore"
 )
 
 // A plain http.Client that never meets an expired token. In a program the
@@ -40,6 +41,26 @@ func Example() {
 	// Output:
 	// 200 OK
 	// refreshes: 1
+}
+
+// A program of its own: the application's credentials from the environment, its
+// grants in a directory, and a client.
+func ExampleConfigFromEnv() {
+	config, err := b24oauth.ConfigFromEnv() // BITRIX24_CLIENT_ID, BITRIX24_CLIENT_SECRET
+	if err != nil {
+		log.Fatal(err)
+	}
+	if config.Store, err = filestore.Open("/var/lib/example/grants"); err != nil {
+		log.Fatal(err)
+	}
+	defer config.Flush(context.Background()) // saves what a failing Store has not taken yet
+
+	client := config.Client("example") // a plain *http.Client; "example" is the grant's key
+	resp, err := client.PostForm("https://example.bitrix24.com/rest/crm.deal.list", url.Values{"filter[STAGE_ID]": {"NEW"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
 }
 
 // Transport goes into a client that exists already, under whatever else its

@@ -10,7 +10,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,52 +24,14 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/canary"
 )
 
 // canaries are the secrets of a scenario, recognisable wherever they turn up.
 var canaries = []string{"CANARYsecret7f3a", "CANARYrefresh91cc", "CANARYcode0b5e", "CANARYaccess44d2", "CANARYapplication8e"}
 
-// tells reports whether a text contains a canary or the beginning of one, in
-// any letter case or in hex.
-func tells(text string) bool {
-	text = strings.ToLower(text)
-	return strings.Contains(text, "canary") || strings.Contains(text, fmt.Sprintf("%x", "CANARY"))
-}
-
-// printed is v under every verb, in the log and in every encoding: alone, in
-// a slice and in an exported field of another struct.
-func printed(t *testing.T, v any) map[string]string {
-	t.Helper()
-	out := make(map[string]string)
-	for shape, v := range map[string]any{
-		"alone":       v,
-		"in a slice":  []any{v},
-		"in a map":    map[string]any{"x": v},
-		"in a struct": struct{ X any }{v},
-		"two deep":    &struct{ X []any }{[]any{v}},
-	} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
-			out[verb+" "+shape] = fmt.Sprintf(verb, v)
-		}
-		for name, handler := range map[string]func(io.Writer) slog.Handler{
-			"slog text": func(w io.Writer) slog.Handler {
-				return slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
-			},
-			"slog JSON": func(w io.Writer) slog.Handler {
-				return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
-			},
-		} {
-			var b bytes.Buffer
-			slog.New(handler(&b)).Debug("test", "v", v)
-			out[name+" "+shape] = b.String()
-		}
-		data, err := json.Marshal(v)
-		out["JSON "+shape] = fmt.Sprintf("%s %v", data, err)
-	}
-	data, err := xml.Marshal(v)
-	out["XML"] = fmt.Sprintf("%s %v", data, err)
-	return out
-}
+// secrets finds the canaries in whatever comes out.
+var secrets = canary.Of(canaries...)
 
 // leakySource is a user's own token source with a token in plain sight.
 type leakySource struct{ Access *oauth2.Token }
@@ -98,11 +63,7 @@ func TestGuarantee8ExportedTypesDoNotTellTheirSecrets(t *testing.T) {
 			"*Event":             &b24oauth.Event{Kind: b24oauth.EventRenewFailed, Key: key, Token: "1234abcd", Err: te},
 			"client":             c.Client(key),
 		} {
-			for how, text := range printed(t, v) {
-				if tells(text) {
-					t.Errorf("%s by %s tells a secret:\n%s", name, how, text)
-				}
-			}
+			secrets.Check(t, name, canary.Value("it", v))
 		}
 	})
 }
@@ -118,7 +79,7 @@ func TestExportedTypesTellWhoTheyAre(t *testing.T) {
 		{c, `Config{client_id="app.1" store=*b24oauth.MemoryStore}`},
 		{source, `TokenSource{key="portal"}`},
 		{&b24oauth.Transport{Source: source}, `Transport{source=TokenSource{key="portal"} base=*http.Transport}`},
-		{&b24oauth.Transport{Source: leakySource{}, Base: authServer(nil)}, `Transport{source=b24oauth_test.leakySource base=b24oauth_test.authServer}`},
+		{&b24oauth.Transport{Source: leakySource{}, Base: tokenServer(nil)}, `Transport{source=b24oauth_test.leakySource base=b24oauth_test.tokenServer}`},
 		{&b24oauth.Transport{}, `Transport{source=<nil> base=*http.Transport}`},
 		{new(b24oauth.MemoryStore), `MemoryStore`},
 		{(*b24oauth.Config)(nil), `<nil>`},
@@ -153,7 +114,7 @@ func TestGrantIsLoggedAsAGroup(t *testing.T) {
 
 // chatty are authorization servers, and networks, that repeat what they were
 // sent.
-func chatty() map[string]authServer {
+func chatty() map[string]tokenServer {
 	echo := func(req *http.Request) string {
 		query := req.URL.Query()
 		if body, err := io.ReadAll(req.Body); err == nil && len(body) > 0 {
@@ -161,20 +122,20 @@ func chatty() map[string]authServer {
 		}
 		return strings.Join([]string{query.Get("client_secret"), query.Get("refresh_token"), query.Get("code"), query.Encode()}, " ")
 	}
-	says := func(status int, format string, header ...string) authServer {
+	says := func(status int, format string, header ...string) tokenServer {
 		return func(req *http.Request) (*http.Response, error) {
 			return answers(status, strings.ReplaceAll(format, "ECHO", echo(req)), header...)(req)
 		}
 	}
-	fails := func(err func(text string, req *http.Request) error) authServer {
+	fails := func(err func(text string, req *http.Request) error) tokenServer {
 		return func(req *http.Request) (*http.Response, error) { return nil, err(echo(req), req) }
 	}
-	location := func(status int, prefix string) authServer {
+	location := func(status int, prefix string) tokenServer {
 		return func(req *http.Request) (*http.Response, error) {
 			return answers(status, "", "Location", prefix+"?"+strings.ReplaceAll(echo(req), " ", "&"))(req)
 		}
 	}
-	return map[string]authServer{
+	return map[string]tokenServer{
 		"description":           says(400, `{"error":"invalid_grant","error_description":"bad ECHO"}`),
 		"description, cut":      says(400, `{"error":"invalid_grant","error_description":"`+strings.Repeat("x", 190)+`ECHO"}`),
 		"description, passing":  says(500, `{"error":"oops","error_description":"bad ECHO"}`),
@@ -210,27 +171,6 @@ func chatty() map[string]authServer {
 	}
 }
 
-type failingReader struct{ err error }
-
-func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
-
-// everyLevel is an error and all that it wraps.
-func everyLevel(err error) []error {
-	if err == nil {
-		return nil
-	}
-	all := []error{err}
-	switch e := err.(type) {
-	case interface{ Unwrap() error }:
-		all = append(all, everyLevel(e.Unwrap())...)
-	case interface{ Unwrap() []error }:
-		for _, err := range e.Unwrap() {
-			all = append(all, everyLevel(err)...)
-		}
-	}
-	return all
-}
-
 func TestGuarantee8ChattyServersAndNetworksMakeUsTellNoSecret(t *testing.T) {
 	for name, srv := range chatty() {
 		for _, method := range []string{"GET", "POST"} {
@@ -257,28 +197,12 @@ func TestGuarantee8ChattyServersAndNetworksMakeUsTellNoSecret(t *testing.T) {
 					if refreshErr == nil || exchangeErr == nil || clientErr == nil || len(events) == 0 || log.Len() == 0 {
 						t.Fatalf("nothing to look at: %v %v %v, %d events, log %q", refreshErr, exchangeErr, clientErr, len(events), log.String())
 					}
-					if tells(log.String()) {
-						t.Errorf("the log tells a secret:\n%s", log.String())
-					}
-					var values []any
+					secrets.Check(t, name, []canary.Output{{Place: "the log", Text: log.String()}})
 					for _, err := range []error{refreshErr, exchangeErr, clientErr} {
-						for _, err := range everyLevel(err) {
-							values = append(values, err)
-						}
-						var re *oauth2.RetrieveError
-						if errors.As(err, &re) {
-							values = append(values, re)
-						}
+						secrets.Check(t, name, canary.Error(err))
 					}
 					for _, e := range events {
-						values = append(values, e, &e)
-					}
-					for _, v := range values {
-						for how, text := range printed(t, v) {
-							if tells(text) {
-								t.Errorf("%T by %s tells a secret:\n%s", v, how, text)
-							}
-						}
+						secrets.Check(t, name, slices.Concat(canary.Value("an event", e), canary.Value("an event by pointer", &e)))
 					}
 					if strings.Contains(name, "timeout") && !errors.Is(exchangeErr, context.DeadlineExceeded) {
 						t.Errorf("%v is no timeout any more", exchangeErr)
@@ -295,7 +219,7 @@ func TestGuarantee8ChattyServersAndNetworksMakeUsTellNoSecret(t *testing.T) {
 func TestPortalNamedAfterASecretIsNotQuoted(t *testing.T) {
 	c := endpointConfig(answers(200, `{"access_token":"a","refresh_token":"r","client_endpoint":"http://CANARYsecret7f3a/rest/"}`))
 	c.ClientSecret = canaries[0]
-	if _, err := c.Exchange(t.Context(), canaries[2], ""); err == nil || tells(err.Error()) {
+	if _, err := c.Exchange(t.Context(), canaries[2], ""); err == nil || len(secrets.In(err.Error())) > 0 {
 		t.Errorf("error %v", err)
 	}
 }
@@ -343,4 +267,98 @@ func TestTokenKeepsItsFieldsAsExtraAndNoRefreshToken(t *testing.T) {
 			t.Errorf("Extra(%q) = %v, want %v", name, got, want)
 		}
 	}
+}
+
+// overHTTP2 starts a server that speaks HTTP/2, and returns a client that
+// trusts it.
+func overHTTP2(t *testing.T, handle http.HandlerFunc) (*httptest.Server, *http.Client) {
+	t.Helper()
+	ts := httptest.NewUnstartedServer(handle)
+	ts.EnableHTTP2 = true
+	ts.StartTLS()
+	t.Cleanup(ts.Close)
+	return ts, ts.Client()
+}
+
+// headers is what a trace heard, and the context in which it listens.
+type headers struct {
+	context.Context
+	mu    sync.Mutex // guards heard
+	heard map[string]string
+}
+
+func listen(ctx context.Context) *headers {
+	h := &headers{heard: make(map[string]string)}
+	h.Context = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaderField: func(name string, values []string) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.heard[name] = strings.Join(values, ",")
+		},
+	})
+	return h
+}
+
+func (h *headers) check(t *testing.T, path string, secrets ...string) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if got := h.heard[":path"]; got != path {
+		t.Errorf("the trace heard the path %q, want %q", got, path)
+	}
+	for name, value := range h.heard {
+		for _, secret := range secrets {
+			if strings.Contains(value, secret) {
+				t.Errorf("the trace heard a secret: %s: %s", name, value)
+			}
+		}
+	}
+}
+
+func TestTraceThatIsNilUnderAnotherKeyIsHandedOn(t *testing.T) {
+	type own struct{}
+	ctx := listen(context.WithValue(t.Context(), own{}, (*httptrace.ClientTrace)(nil)))
+	p := newProgramAt(t, stubPortal)
+	resp, err := p.over(roundTripFunc(func(req *http.Request) (*http.Response, error) {
+		if trace, ok := req.Context().Value(own{}).(*httptrace.ClientTrace); !ok || trace != nil {
+			t.Errorf("the value became %v", trace)
+		}
+		return answer(200, "{}"), nil
+	})).RoundTrip(get(t, stubPortal+"m").WithContext(ctx))
+	status(t, resp, err)
+}
+
+func TestGuarantee8TraceOfTheCallerHearsNoSecretOverHTTP2(t *testing.T) {
+	portal, client := overHTTP2(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 {
+			t.Errorf("the request came by %s", r.Proto)
+		}
+	})
+	for _, placement := range []b24oauth.Placement{b24oauth.PlaceAuto, b24oauth.PlaceHeader} {
+		p := newProgramAt(t, portal.URL+"/rest/")
+		tr := p.over(client.Transport)
+		tr.Placement = placement
+		ctx := listen(t.Context())
+		req := get(t, portal.URL+"/rest/m?id=1").WithContext(ctx)
+		req.Header.Set("X-Own", "own")
+		resp, err := tr.RoundTrip(req)
+		status(t, resp, err)
+		ctx.check(t, "/rest/m", "first")
+		if got := ctx.heard["x-own"]; got != "own" {
+			t.Errorf("placement %d: the trace heard X-Own: %q", placement, got)
+		}
+		if got := ctx.heard["authorization"]; (got != "") != (placement == b24oauth.PlaceHeader) {
+			t.Errorf("placement %d: the trace heard Authorization: %q", placement, got)
+		}
+	}
+
+	server, client := overHTTP2(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"access_token":"first","refresh_token":"second","client_endpoint":"https://portal.example/rest/"}`))
+	})
+	c := endpointConfig(nil, func(c *b24oauth.Config) { c.TokenClient, c.TokenURL = client, server.URL+"/oauth/token/" })
+	ctx := listen(t.Context())
+	if _, err := c.Exchange(ctx, "the-code", ""); err != nil {
+		t.Fatal(err)
+	}
+	ctx.check(t, "/oauth/token/", "the-code", "the-client-secret")
 }

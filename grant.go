@@ -2,8 +2,6 @@ package b24oauth
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/b24go/b24oauth/internal/address"
+	"github.com/b24go/b24oauth/internal/renew"
 )
 
 // A Grant is what one user's consent on one portal gave to one application:
@@ -33,48 +32,95 @@ type Grant struct {
 	// ClientID is the application that the tokens were issued to. A grant of
 	// another application than [Config.ClientID] is refused before any
 	// request. Empty: not known, accepted as it is.
-	ClientID string
+	ClientID string `json:"client_id,omitempty"`
 
 	// MemberID is the portal's identity. It never changes, not even when the
 	// portal is renamed.
-	MemberID string
+	MemberID string `json:"member_id,omitempty"`
 
 	// ClientEndpoint is the base of the portal's REST methods, such as
 	// https://example.bitrix24.com/rest/: https, except on loopback, a host,
 	// perhaps a port, and this path. Tokens go there only.
-	ClientEndpoint string
+	ClientEndpoint string `json:"client_endpoint,omitempty"`
 
 	// ServerEndpoint names the authorization server that issued the tokens,
 	// such as https://oauth.bitrix.info/rest/. See [Config.TokenURL].
-	ServerEndpoint string
+	ServerEndpoint string `json:"server_endpoint,omitempty"`
 
 	// AccessToken is sent with each REST call. RefreshToken buys the next
 	// pair, once. Without a RefreshToken the AccessToken is used until a
 	// portal refuses it.
-	AccessToken, RefreshToken string
+	AccessToken  string `json:"access_token,omitempty"`
+	RefreshToken string `json:"refresh_token,omitempty"`
 
 	// ApplicationToken proves that an event, such as ONAPPUNINSTALL, comes
 	// from the portal. A refresh does not bring it and does not erase it.
-	ApplicationToken string
+	ApplicationToken string `json:"application_token,omitempty"`
 
 	// Issued is when the tokens were asked for and Expiry when the access
 	// token ends, both by this machine's clock. They never decide which of
 	// two grants is newer. Zero Expiry: not known, so the token is renewed
 	// before its first use.
-	Issued, Expiry time.Time
+	Issued time.Time `json:"issued,omitzero"`
+	Expiry time.Time `json:"expiry,omitzero"`
 
 	// Scope is the comma-separated list of permissions. Status is the
 	// portal's word on the application: F free, D demo, T trial, P paid,
 	// L local, S by subscription.
-	Scope, Status string
+	Scope  string `json:"scope,omitempty"`
+	Status string `json:"status,omitempty"`
 
 	// UserID is the portal user who the tokens act for; 0 if not known.
-	UserID int64
+	UserID int64 `json:"user_id,omitempty"`
 
 	// FormerHosts are the addresses that the portal had before it was
 	// renamed, oldest first: hosts in lower case, names in IDNA's ASCII form,
 	// with a port if it is not 443. Requests to them go to the present address.
-	FormerHosts []string
+	FormerHosts []string `json:"former_hosts,omitempty"`
+
+	// Lineage says from which authorization the grant descends and which ones
+	// it replaced; by it alone is decided which of two grants is the newer
+	// one. [Config] keeps it: leave it zero in a grant that an installation or
+	// a code brought. Stores carry it unseen.
+	Lineage Lineage `json:"lineage,omitzero"`
+
+	// Refused is the authorization server's verdict that the refresh token is
+	// dead. It is stored so that no other process asks again. Zero: none.
+	Refused Refusal `json:"refused,omitzero"`
+
+	// Deleted is when the grant was deleted. Such a grant is a tombstone: it
+	// has no tokens, and a lineage by which an installation that is delivered
+	// again is known to be older. Only a Store sees it: for [Config] and
+	// [TokenSource] there is no grant then. Zero: not deleted.
+	Deleted time.Time `json:"deleted,omitzero"`
+}
+
+// Lineage orders grants. A clock cannot, since clocks differ between machines,
+// nor can a counter of writes, since a Store may be set back to a backup: a
+// grant is older than another one if both have one root and it has the lower
+// generation, or if its root is in the other's Former. Nothing else counts.
+type Lineage struct {
+	// Root identifies the authorization, a consent given once on a portal: the
+	// fingerprint of its first refresh token, or of its access token if there
+	// was none, and a random number for a deleted grant. A fingerprint is the
+	// first 64 bits of the SHA-256. 0: this very grant is the first.
+	Root uint64 `json:"root,omitempty"`
+
+	// Generation counts the refreshes since the root.
+	Generation uint64 `json:"generation,omitempty"`
+
+	// Former are the roots of the authorizations that this one replaced,
+	// oldest first, at most 32.
+	Former []uint64 `json:"former,omitempty"`
+}
+
+// IsZero reports whether nothing is known of where the grant descends from.
+func (l Lineage) IsZero() bool { return l.Root == 0 && l.Generation == 0 && len(l.Former) == 0 }
+
+// Refusal is a verdict of the authorization server on a refresh token.
+type Refusal struct {
+	Code string    `json:"code"` // invalid_grant, expired_token or NOT_INSTALLED
+	At   time.Time `json:"at"`   // when the server was asked, by the asking machine's clock
 }
 
 // Token returns the access token in the form of the oauth2 package. It
@@ -97,21 +143,12 @@ func (g *Grant) Token() *oauth2.Token {
 // storedGrant is the stored form of a Grant. Its field names are Bitrix24's
 // own where there are any, so that a stored grant can be read by a person.
 type storedGrant struct {
-	Version          int       `json:"v"`
-	ClientID         string    `json:"client_id,omitempty"`
-	MemberID         string    `json:"member_id,omitempty"`
-	ClientEndpoint   string    `json:"client_endpoint,omitempty"`
-	ServerEndpoint   string    `json:"server_endpoint,omitempty"`
-	AccessToken      string    `json:"access_token,omitempty"`
-	RefreshToken     string    `json:"refresh_token,omitempty"`
-	ApplicationToken string    `json:"application_token,omitempty"`
-	Issued           time.Time `json:"issued,omitzero"`
-	Expiry           time.Time `json:"expiry,omitzero"`
-	Scope            string    `json:"scope,omitempty"`
-	Status           string    `json:"status,omitempty"`
-	UserID           int64     `json:"user_id,omitempty"`
-	FormerHosts      []string  `json:"former_hosts,omitempty"`
+	Version int `json:"v"`
+	fields
 }
+
+// fields is a Grant without the methods that refuse to tell it.
+type fields Grant
 
 // storedVersion is the only stored form there has been.
 const storedVersion = 1
@@ -119,22 +156,7 @@ const storedVersion = 1
 // MarshalBinary returns the form in which a [Store] keeps the grant: a JSON
 // object that contains the tokens in plain text.
 func (g Grant) MarshalBinary() ([]byte, error) {
-	return json.Marshal(storedGrant{
-		Version:          storedVersion,
-		ClientID:         g.ClientID,
-		MemberID:         g.MemberID,
-		ClientEndpoint:   g.ClientEndpoint,
-		ServerEndpoint:   g.ServerEndpoint,
-		AccessToken:      g.AccessToken,
-		RefreshToken:     g.RefreshToken,
-		ApplicationToken: g.ApplicationToken,
-		Issued:           g.Issued,
-		Expiry:           g.Expiry,
-		Scope:            g.Scope,
-		Status:           g.Status,
-		UserID:           g.UserID,
-		FormerHosts:      g.FormerHosts,
-	})
+	return json.Marshal(storedGrant{storedVersion, fields(g)})
 }
 
 // UnmarshalBinary reads what [Grant.MarshalBinary] wrote. Anything else, such
@@ -156,24 +178,10 @@ func (g *Grant) UnmarshalBinary(data []byte) error {
 	if s.Version > storedVersion {
 		return fmt.Errorf("b24oauth: stored grant has version %d, written by a later release; this one reads up to %d", s.Version, storedVersion)
 	}
-	if s.Version < 1 || s.AccessToken == "" && s.RefreshToken == "" {
+	if s.Version < 1 || s.AccessToken == "" && s.RefreshToken == "" && s.Deleted.IsZero() {
 		return errors.New("b24oauth: stored value is not a grant: it has no version or no token")
 	}
-	*g = Grant{
-		ClientID:         s.ClientID,
-		MemberID:         s.MemberID,
-		ClientEndpoint:   s.ClientEndpoint,
-		ServerEndpoint:   s.ServerEndpoint,
-		AccessToken:      s.AccessToken,
-		RefreshToken:     s.RefreshToken,
-		ApplicationToken: s.ApplicationToken,
-		Issued:           s.Issued,
-		Expiry:           s.Expiry,
-		Scope:            s.Scope,
-		Status:           s.Status,
-		UserID:           s.UserID,
-		FormerHosts:      s.FormerHosts,
-	}
+	*g = Grant(s.fields)
 	return nil
 }
 
@@ -213,6 +221,7 @@ func (g *Grant) clone() *Grant {
 	}
 	c := *g
 	c.FormerHosts = slices.Clone(g.FormerHosts)
+	c.Lineage.Former = slices.Clone(g.Lineage.Former)
 	return &c
 }
 
@@ -265,11 +274,40 @@ func (g *Grant) moveTo(endpoint string) {
 	g.ClientEndpoint = to.String()
 }
 
-// fingerprint stands for a token where the token itself must not be kept or
-// told: the first 64 bits of its SHA-256.
-func fingerprint(token string) uint64 {
-	sum := sha256.Sum256([]byte(token))
-	return binary.BigEndian.Uint64(sum[:])
+// OlderThan reports whether h descends from g or has replaced it, by lineage
+// alone. Neither of two unrelated grants is older. A grant that was stored
+// before grants had a lineage is the first of its authorization.
+func (g *Grant) OlderThan(h *Grant) bool {
+	return g.view().FullLineage().OlderThan(h.view().FullLineage())
+}
+
+// view is what package renew knows of a grant.
+func (g *Grant) view() *renew.View {
+	return &renew.View{
+		Access:  g.AccessToken,
+		Refresh: g.RefreshToken,
+		Issued:  g.Issued,
+		Expiry:  g.Expiry,
+		Marks:   renew.Marks{Lineage: renew.Lineage(g.Lineage), Refused: renew.Refusal(g.Refused), Deleted: g.Deleted},
+	}
+}
+
+// Fence returns the value by which a [Store] recognises that what it holds is
+// still what an Update was given: the fingerprint of the refresh token, of the
+// access token if there is none, or of a deleted grant's root, as at most 24
+// characters of a to z, 0 to 9 and dash; "" for nil. A verdict, another
+// address or another access token do not change it, so that a late save of a
+// new pair is not refused because of them.
+func (g *Grant) Fence() string {
+	switch {
+	case g == nil:
+		return ""
+	case !g.Deleted.IsZero():
+		return fmt.Sprintf("deleted-%016x", g.Lineage.Root)
+	case g.RefreshToken != "":
+		return fmt.Sprintf("%016x", renew.Fingerprint(g.RefreshToken))
+	}
+	return fmt.Sprintf("%016x", renew.Fingerprint(g.AccessToken))
 }
 
 // tokenLabel is how a token is shown: eight digits by which two log lines can
@@ -278,5 +316,5 @@ func tokenLabel(token string) string {
 	if token == "" {
 		return "none"
 	}
-	return fmt.Sprintf("%08x", fingerprint(token)>>32)
+	return fmt.Sprintf("%08x", renew.Fingerprint(token)>>32)
 }

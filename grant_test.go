@@ -1,10 +1,12 @@
 package b24oauth_test
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,22 +17,7 @@ import (
 
 func TestEveryFieldOfAGrantIsStored(t *testing.T) {
 	var g b24oauth.Grant
-	v := reflect.ValueOf(&g).Elem()
-	for i := range v.NumField() {
-		name, f := v.Type().Field(i).Name, v.Field(i)
-		switch f.Interface().(type) {
-		case string:
-			f.SetString("value of " + name + " <&>\"\u2028ü")
-		case time.Time:
-			f.Set(reflect.ValueOf(time.Date(2026, 8, i+1, 2, 3, 4, 567_890_123, time.FixedZone("", 2*60*60))))
-		case int64:
-			f.SetInt(1<<62 + int64(i))
-		case []string:
-			f.Set(reflect.ValueOf([]string{name + ".one", name + ".two"}))
-		default:
-			t.Fatalf("Grant.%s is a %s, which this test does not know", name, f.Type())
-		}
-	}
+	fillFields(t, "Grant", reflect.ValueOf(&g).Elem())
 	data, err := g.MarshalBinary()
 	if err != nil {
 		t.Fatal(err)
@@ -41,6 +28,32 @@ func TestEveryFieldOfAGrantIsStored(t *testing.T) {
 	}
 	if diff := cmp.Diff(g, got); diff != "" {
 		t.Errorf("after the round trip (-want +got):\n%s", diff)
+	}
+}
+
+// fillFields puts something into every field of a struct, and of the structs in it.
+func fillFields(t *testing.T, path string, v reflect.Value) {
+	t.Helper()
+	for i := range v.NumField() {
+		name, f := path+"."+v.Type().Field(i).Name, v.Field(i)
+		switch f.Interface().(type) {
+		case string:
+			f.SetString("value of " + name + " <&>\"\u2028ü")
+		case time.Time:
+			f.Set(reflect.ValueOf(time.Date(2026, 8, i+1, 2, 3, 4, 567_890_123, time.FixedZone("", 2*60*60))))
+		case int64:
+			f.SetInt(1<<62 + int64(i))
+		case uint64:
+			f.SetUint(1<<63 + uint64(i))
+		case []string:
+			f.Set(reflect.ValueOf([]string{name + ".one", name + ".two"}))
+		case []uint64:
+			f.Set(reflect.ValueOf([]uint64{1<<64 - 1, 1}))
+		case b24oauth.Lineage, b24oauth.Refusal:
+			fillFields(t, name, f)
+		default:
+			t.Fatalf("%s is a %s, which this test does not know", name, f.Type())
+		}
 	}
 }
 
@@ -163,5 +176,97 @@ func FuzzGrantUnmarshal(f *testing.F) {
 		if diff := cmp.Diff(g, back, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("after the round trip (-want +got):\n%s", diff)
 		}
+	})
+}
+
+func TestLineageIsStoredWithTheGrant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFaultyStore()
+		p := newProgram(t, with(store, nil))
+		first := stored(t, p).Lineage
+		if first.Root == 0 || first.Generation != 0 || len(first.Former) != 0 {
+			t.Errorf("an installation has the lineage %+v; want a root of its own and no more", first)
+		}
+		for generation := range uint64(2) {
+			<-time.After(2 * time.Hour)
+			token(t, p.source)
+			want := b24oauth.Lineage{Root: first.Root, Generation: generation + 1}
+			if diff := cmp.Diff(want, stored(t, p).Lineage); diff != "" {
+				t.Errorf("after %d refreshes (-want +got):\n%s", generation+1, diff)
+			}
+		}
+		if err := p.config.Save(t.Context(), key, p.Install()); err != nil {
+			t.Fatal(err)
+		}
+		second := stored(t, p).Lineage
+		if diff := cmp.Diff(b24oauth.Lineage{Root: second.Root, Former: []uint64{first.Root}}, second); diff != "" || second.Root == first.Root {
+			t.Errorf("a new installation's lineage (-want +got):\n%s", diff)
+		}
+		p.remove(t)
+		third := stored(t, p).Lineage
+		if diff := cmp.Diff(b24oauth.Lineage{Root: third.Root, Former: []uint64{first.Root, second.Root}}, third); diff != "" || third.Root == second.Root {
+			t.Errorf("a tombstone's lineage (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestOlderGrantIsOutdated(t *testing.T) {
+	for name, prepare := range map[string]func(*testing.T, *program){
+		"after a refresh": func(*testing.T, *program) {},
+		"after a restart": func(_ *testing.T, p *program) { p.restart(with(p.config.Store, nil)) },
+		"over a refused one": func(t *testing.T, p *program) {
+			p.KillGrants()
+			<-time.After(2 * time.Hour)
+			wantFailure(t, p.source, b24oauth.ErrReauthorize, 0)
+		},
+		"of an authorization that was replaced": func(t *testing.T, p *program) {
+			if err := p.config.Save(t.Context(), key, p.Install()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProgramWithoutGrant(t, with(newFaultyStore(), nil))
+				delivered := p.Install()
+				if err := p.config.Save(t.Context(), key, delivered); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(2 * time.Hour)
+				token(t, p.source)
+				prepare(t, p)
+				before := stored(t, p)
+				err := p.config.Save(t.Context(), key, delivered)
+				var te *b24oauth.TokenError
+				if !errors.Is(err, b24oauth.ErrOutdated) || !errors.As(err, &te) || te.Key != key || errors.Is(err, b24oauth.ErrMisconfigured) {
+					t.Errorf("Save = %v; want ErrOutdated of the grant", err)
+				}
+				if diff := cmp.Diff(before, stored(t, p)); diff != "" {
+					t.Errorf("the stored grant was touched (-before +after):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestSavingTheStoredPairAgainIsNoError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(t, with(newFaultyStore(), nil))
+		<-time.After(2 * time.Hour)
+		p.FailTokens(1, tokenRefusal(400, "invalid_grant"))
+		wantFailure(t, p.source, b24oauth.ErrReauthorize, 0)
+		refused := stored(t, p)
+		if refused.Refused.Code != "invalid_grant" {
+			t.Errorf("stored verdict %+v", refused.Refused)
+		}
+		if err := p.config.Save(t.Context(), key, refused); err != nil {
+			t.Fatal(err)
+		}
+		want := *refused
+		want.Refused = b24oauth.Refusal{}
+		if diff := cmp.Diff(&want, stored(t, p)); diff != "" {
+			t.Errorf("stored (-want +got):\n%s", diff)
+		}
+		token(t, p.source) // the verdict was wrong
 	})
 }

@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/oauth2"
 
+	"github.com/b24go/b24oauth/internal/keylock"
 	"github.com/b24go/b24oauth/internal/redact"
-	"github.com/b24go/b24oauth/internal/turns"
+	"github.com/b24go/b24oauth/internal/renew"
 )
 
 // A Store keeps grants, each under a key that the program chooses: an
@@ -25,9 +26,10 @@ import (
 // filestore, sqlstore and redisstore among several. The package storetest
 // checks an implementation against this contract.
 //
-// All methods may be called concurrently. Grants handed in or out are copies:
-// neither side sees what the other does to its own. A Store that can
-// enumerate also has a method Keys(context.Context) iter.Seq2[string, error].
+// A deleted grant, one whose Deleted is set, is stored, loaded and handed to
+// fn like any other. Every field of a grant is carried, whether the Store
+// knows it or not. All methods may be called concurrently. Grants handed in
+// or out are copies: neither side sees what the other does to its own.
 type Store interface {
 	// Load returns the grant stored under key, or an error that wraps
 	// ErrNoGrant if there is none. It never waits for an Update. ctx bounds
@@ -37,28 +39,42 @@ type Store interface {
 	// Update calls fn, at most once, with the grant stored under key (nil if
 	// there is none) while no other Update of that key runs anywhere, and
 	// stores the grant that fn returns before it returns. A nil grant without
-	// an error stores nothing; ErrDelete deletes what is stored, and Update
+	// an error stores nothing; ErrDelete purges what is stored, and Update
 	// returns nil; any other error stores nothing and is returned, wrapped or
 	// as it is.
 	//
+	// The write succeeds if and only if what fn was given is still stored,
+	// whoever has exclusivity by then: it may be the only copy of a new
+	// refresh token. What counts is [Grant.Fence], which nil differs from: a
+	// grant whose verdict or address alone was changed meanwhile is still the
+	// same one, and nothing is inserted unless fn was given nil. If something
+	// else is stored, nothing is written and the error is ErrConflict.
+	//
 	// After a write that failed, exclusivity is not given to others for as
 	// long as it lasts, but the next Update through the same Store gets it at
-	// once: its caller has the only copy of the new refresh token.
-	//
-	// The write succeeds only if the stored value is still the one that fn
-	// was given. If it is not, nothing is stored and the error is ErrConflict.
-	// If it is, the grant is stored even when exclusivity was lost meanwhile:
-	// it may be the only copy of a new refresh token.
+	// once: its caller has the only copy of the new refresh token. After one
+	// that succeeded, Update returns at once: giving exclusivity back to
+	// others is not waited for. A Store that is still at it when Update returns
+	// has a method Flush(context.Context) error, which waits for its end and
+	// which [Config.Flush] calls.
 	//
 	// ctx bounds the waiting for exclusivity and nothing after it: the
 	// context given to fn has the values of ctx but not its end. It ends, and
 	// has a deadline that says when, if and only if exclusivity cannot be
-	// promised any longer. Saving what fn returned has ten seconds of its own.
-	//
-	// An Update that got its turn because the holder before it ended without
-	// finishing says so when fn fails: its error then is fn's and ErrConflict
-	// too. An invalid refresh token can be that holder's doing.
+	// promised any longer; then it is promised for 45 s if nothing else is
+	// configured. Saving what fn returned has ten seconds of its own.
 	Update(ctx context.Context, key string, fn func(context.Context, *Grant) (*Grant, error)) error
+}
+
+// A Lister is a [Store] that can enumerate: what [Config.Keys] needs.
+type Lister interface {
+	Store
+
+	// Keys yields the keys of all grants that are not deleted, each once, in
+	// any order. Each iteration looks anew. A stored value whose key cannot be
+	// told is yielded as an error, and the iteration goes on; it ends with an
+	// error if the Store fails or ctx ends.
+	Keys(ctx context.Context) iter.Seq2[string, error]
 }
 
 // Errors that pass between a Store, its callers and the functions they hand
@@ -67,8 +83,11 @@ var (
 	// ErrNoGrant: nothing is stored under the key.
 	ErrNoGrant = errors.New("b24oauth: no grant stored")
 
-	// ErrDelete, returned by the function handed to Update, deletes the
-	// stored grant.
+	// ErrDelete, returned by the function handed to Update, purges the stored
+	// grant without a trace. It is for maintenance while no process runs that
+	// uses the grant: one that has a pair takes a missing grant for a Store
+	// that was emptied, and writes its own back. To delete a grant, call
+	// [Config.Delete].
 	ErrDelete = errors.New("b24oauth: delete the stored grant")
 
 	// ErrConflict: the stored value is no longer the one that the change was
@@ -80,12 +99,12 @@ var (
 // for programs that get a new grant at each start; any other program loses
 // its refresh tokens with it. The zero value is ready for use.
 type MemoryStore struct {
-	updates turns.Turns // by key
-	mu      sync.Mutex  // guards grants, never held while fn runs
+	updates keylock.Locks // by key
+	mu      sync.Mutex    // guards grants, never held while fn runs
 	grants  map[string]*Grant
 }
 
-var _ Store = (*MemoryStore)(nil)
+var _ Lister = (*MemoryStore)(nil)
 
 // Load implements [Store].
 func (m *MemoryStore) Load(ctx context.Context, key string) (*Grant, error) {
@@ -103,11 +122,11 @@ func (m *MemoryStore) Load(ctx context.Context, key string) (*Grant, error) {
 
 // Update implements [Store].
 func (m *MemoryStore) Update(ctx context.Context, key string, fn func(context.Context, *Grant) (*Grant, error)) error {
-	leave, err := m.updates.Take(ctx, key)
+	unlock, err := m.updates.Lock(ctx, key)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer unlock()
 
 	m.mu.Lock()
 	g := m.grants[key].clone()
@@ -131,12 +150,18 @@ func (m *MemoryStore) Update(ctx context.Context, key string, fn func(context.Co
 	return nil
 }
 
-// Keys returns the keys of all grants, sorted. It sees the grants stored when
+// Keys implements [Lister], in the keys' order. It sees the grants stored when
 // it is called and yields no error.
 func (m *MemoryStore) Keys(context.Context) iter.Seq2[string, error] {
 	m.mu.Lock()
-	keys := slices.Sorted(maps.Keys(m.grants))
+	var keys []string
+	for key, g := range m.grants {
+		if g.Deleted.IsZero() {
+			keys = append(keys, key)
+		}
+	}
 	m.mu.Unlock()
+	slices.Sort(keys)
 	return func(yield func(string, error) bool) {
 		for _, key := range keys {
 			if !yield(key, nil) {
@@ -152,31 +177,110 @@ func (m *MemoryStore) String() string { return "MemoryStore" }
 // Format implements [fmt.Formatter] for every verb, without the grants.
 func (m *MemoryStore) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
 
-// persistingSource is the [oauth2.TokenSource] that runs inside Store.Update,
-// under oauth2's reuse of a token that is still good: what it fetches is what
-// Update stores, before anybody uses it.
-type persistingSource struct {
-	fetch   func() (*Grant, error)
-	fetched *Grant // nil if nothing was fetched
-}
+// outside is what a TokenSource's renewals need of the world: its Store and
+// the authorization server.
+type outside TokenSource
 
-func (p *persistingSource) Token() (*oauth2.Token, error) {
-	g, err := p.fetch()
+var _ renew.Outside[*heldGrant] = (*outside)(nil)
+
+// Load implements [renew.Outside].
+func (o *outside) Load(ctx context.Context) (*heldGrant, error) {
+	g, err := o.cfg.store().Load(ctx, o.key)
+	if errors.Is(err, ErrNoGrant) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	p.fetched = g
-	return g.Token(), nil
+	return o.hold(g)
 }
 
-// withoutTokens returns an error of the Store without the tokens of the
-// grants that it may be about.
-func withoutTokens(err error, grants ...*Grant) error {
+// Update implements [renew.Outside].
+func (o *outside) Update(ctx context.Context, fn func(context.Context, *heldGrant) (*heldGrant, error)) error {
+	return o.cfg.store().Update(ctx, o.key, func(ctx context.Context, g *Grant) (*Grant, error) {
+		stored, err := o.hold(g)
+		if err != nil {
+			return nil, err
+		}
+		next, err := fn(ctx, stored)
+		if err != nil || next == nil {
+			return nil, err
+		}
+		return next.Grant.clone(), nil
+	})
+}
+
+// hold returns what is stored, if it is a grant of this application.
+func (o *outside) hold(g *Grant) (*heldGrant, error) {
+	switch {
+	case g == nil:
+		return nil, nil
+	case g.ClientID != "" && g.ClientID != o.cfg.ClientID:
+		return nil, wrongApplication(g.ClientID, o.cfg.ClientID)
+	}
+	return (*TokenSource)(o).hold(g), nil
+}
+
+// Renew implements [renew.Outside]. oauth2 reuses the stored token if it is
+// still good, and else has the next one fetched and kept for Update to store.
+func (o *outside) Renew(ctx context.Context, g *heldGrant, refused bool, may func() *renew.Failure) (*heldGrant, int, *renew.Failure) {
+	var token *oauth2.Token
+	stale, end := g.view().Lifetime(o.cfg.earlyExpiry(), time.Now())
+	if !refused {
+		token = &oauth2.Token{AccessToken: g.AccessToken, Expiry: end}
+	}
+	src := &persistingSource{ctx: ctx, cfg: o.cfg, key: o.key, grant: &g.Grant, may: may}
+	_, err := oauth2.ReuseTokenSourceWithExpiry(token, src, end.Sub(stale)).Token()
+	if f, ok := errors.AsType[*renew.Failure](err); ok {
+		return nil, src.attempts, f
+	}
+	if src.next == nil {
+		return nil, 0, nil
+	}
+	return (*TokenSource)(o).hold(src.next), src.attempts, nil
+}
+
+// persistingSource is the [oauth2.TokenSource] that runs inside Store.Update:
+// what it fetches is what Update stores, before anybody uses it.
+type persistingSource struct {
+	ctx   context.Context
+	cfg   *Config
+	key   string
+	grant *Grant
+	may   func() *renew.Failure // nil, or why nothing must be fetched
+
+	attempts int
+	next     *Grant // nil if nothing was fetched
+}
+
+func (p *persistingSource) Token() (*oauth2.Token, error) {
+	if f := p.may(); f != nil {
+		return nil, f
+	}
+	next, attempts, err := p.cfg.refresh(p.ctx, p.grant)
+	p.attempts = attempts
+	if err != nil {
+		return nil, failureOf(err, p.key)
+	}
+	p.next = next
+	return next.Token(), nil
+}
+
+// StoreFailure implements [renew.Outside].
+func (o *outside) StoreFailure(err error, known ...*heldGrant) *renew.Failure {
+	if te, ok := errors.AsType[*TokenError](err); ok {
+		return failureOf(te, o.key)
+	}
 	var secrets []string
-	for _, g := range grants {
+	for _, g := range known {
 		if g != nil {
 			secrets = append(secrets, g.AccessToken, g.RefreshToken, g.ApplicationToken)
 		}
 	}
-	return redact.Error(err, secrets...)
+	class := renew.StoreFailed
+	if errors.Is(err, ErrConflict) {
+		class = renew.Conflict
+	}
+	te := unavailable("the Store (%T) failed: %w", o.cfg.store(), redact.Error(err, secrets...))
+	return &renew.Failure{Class: class, Err: te.withKey(o.key)}
 }

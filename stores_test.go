@@ -7,13 +7,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/b24go/b24oauth"
 )
 
-// hooked is a Store that a test interferes with.
-type hooked struct {
+// updateFunc is what Store.Update calls.
+type updateFunc = func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error)
+
+var errDown = errors.New("the database is down")
+
+// faultyStore is a Store that a test interferes with.
+type faultyStore struct {
 	b24oauth.Store
 	mu     sync.Mutex // guards the hooks; they run without it
 	load   func(ctx context.Context) (*b24oauth.Grant, error)
@@ -21,21 +24,21 @@ type hooked struct {
 	loads  int
 }
 
-func newHooked() *hooked { return &hooked{Store: new(b24oauth.MemoryStore)} }
+func newFaultyStore() *faultyStore { return &faultyStore{Store: new(b24oauth.MemoryStore)} }
 
-func (h *hooked) onLoad(f func(context.Context) (*b24oauth.Grant, error)) {
+func (h *faultyStore) onLoad(f func(context.Context) (*b24oauth.Grant, error)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.load = f
 }
 
-func (h *hooked) onUpdate(f func(context.Context, updateFunc) error) {
+func (h *faultyStore) onUpdate(f func(context.Context, updateFunc) error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.update = f
 }
 
-func (h *hooked) Load(ctx context.Context, key string) (*b24oauth.Grant, error) {
+func (h *faultyStore) Load(ctx context.Context, key string) (*b24oauth.Grant, error) {
 	h.mu.Lock()
 	f := h.load
 	h.loads++
@@ -46,7 +49,7 @@ func (h *hooked) Load(ctx context.Context, key string) (*b24oauth.Grant, error) 
 	return h.Store.Load(ctx, key)
 }
 
-func (h *hooked) Update(ctx context.Context, key string, fn updateFunc) error {
+func (h *faultyStore) Update(ctx context.Context, key string, fn updateFunc) error {
 	h.mu.Lock()
 	f := h.update
 	h.mu.Unlock()
@@ -57,7 +60,7 @@ func (h *hooked) Update(ctx context.Context, key string, fn updateFunc) error {
 }
 
 // lookups is how often the Store was looked at.
-func (h *hooked) lookups() int {
+func (h *faultyStore) lookups() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.loads
@@ -65,7 +68,7 @@ func (h *hooked) lookups() int {
 
 // failSaves makes the Store lose what fn returns, as if its database went
 // down meanwhile.
-func (h *hooked) failSaves() {
+func (h *faultyStore) failSaves() {
 	h.onUpdate(func(ctx context.Context, fn updateFunc) error {
 		var fnErr error
 		err := h.Store.Update(ctx, key, func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
@@ -78,90 +81,159 @@ func (h *hooked) failSaves() {
 	})
 }
 
-// diary notes events.
-type diary struct {
-	mu     sync.Mutex // guards events
-	events []b24oauth.Event
-}
-
-func (d *diary) note(_ context.Context, e b24oauth.Event) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.events = append(d.events, e)
-}
-
-// kinds returns the events' kinds in order, and forgets them.
-func (d *diary) kinds() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var kinds []string
-	for _, e := range d.events {
-		kinds = append(kinds, e.Kind.String())
-	}
-	d.events = nil
-	return kinds
-}
-
-func (d *diary) want(t *testing.T, kinds ...string) {
+// storeDirectly stores a grant as another process would.
+func storeDirectly(t *testing.T, store b24oauth.Store, key string, g *b24oauth.Grant) {
 	t.Helper()
-	if diff := cmp.Diff(kinds, d.kinds()); diff != "" {
-		t.Errorf("events (-want +got):\n%s", diff)
-	}
-}
-
-// stored returns the grant in the program's Store.
-func stored(t *testing.T, p *program) *b24oauth.Grant {
-	t.Helper()
-	g, err := p.config.Store.Load(t.Context(), key)
+	err := store.Update(t.Context(), key, func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) { return g, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	return g
 }
 
-// token returns the source's access token, which there must be.
-func token(t *testing.T, s *b24oauth.TokenSource) string {
+// purge takes the grant out of the Store, as if that had been emptied.
+func purge(t *testing.T, s b24oauth.Store) {
 	t.Helper()
-	tok, err := s.Token()
+	err := s.Update(t.Context(), key, func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) {
+		return nil, b24oauth.ErrDelete
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tok.AccessToken
 }
 
-// wantFailure checks that there is no token, for this kind of reason, within
-// this time.
-func wantFailure(t *testing.T, s *b24oauth.TokenSource, kind error, within time.Duration) *b24oauth.TokenError {
-	t.Helper()
-	start := time.Now()
-	_, err := s.Token()
-	var te *b24oauth.TokenError
-	if !errors.As(err, &te) || !errors.Is(err, kind) || time.Since(start) > within {
-		t.Fatalf("Token failed after %v with %v; want %v within %v", time.Since(start), err, kind, within)
+const leaseTime = 45 * time.Second
+
+var errKilled = errors.New("this process was killed")
+
+// sharedStore is what several processes share: a database with leases, whose
+// writes are fenced by the value that an Update was given.
+type sharedStore struct {
+	mu     sync.Mutex // guards what follows, never held while anything waits
+	grant  *b24oauth.Grant
+	holder *lease // nil: nobody
+}
+
+// lease is the right to update, which runs out.
+type lease struct {
+	expiry time.Time
+	lost   context.CancelFunc
+}
+
+// expireLease takes the lease from its holder, if there is one, as if that
+// had stalled for longer than it lasts.
+func (s *sharedStore) expireLease() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.holder != nil {
+		s.holder.expiry = time.Now()
+		s.holder.lost()
 	}
-	return te
 }
 
-func wantRefreshes(t *testing.T, p *program, want int) {
-	t.Helper()
-	if got := p.Refreshes(); got != want {
-		t.Errorf("%d refreshes, want %d", got, want)
+// acquire returns the lease with what is stored then, or nil while somebody
+// else has it.
+func (s *sharedStore) acquire(ctx context.Context) (context.Context, *lease, *b24oauth.Grant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.holder != nil && time.Now().Before(s.holder.expiry) {
+		return nil, nil, nil
+	}
+	l := &lease{expiry: time.Now().Add(leaseTime)}
+	ctx, l.lost = context.WithDeadline(context.WithoutCancel(ctx), l.expiry)
+	s.holder = l
+	return ctx, l, copyGrant(s.grant)
+}
+
+func (s *sharedStore) release(l *lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.lost()
+	if s.holder == l {
+		s.holder = nil
 	}
 }
 
-func wantRequests(t *testing.T, p *program, want int) {
-	t.Helper()
-	if got := len(p.TokenRequests()); got != want {
-		t.Errorf("%d requests to the authorization server, want %d", got, want)
+func (s *sharedStore) save(given, g *b24oauth.Grant) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.grant.Fence() != given.Fence() {
+		return b24oauth.ErrConflict
+	}
+	s.grant = copyGrant(g)
+	return nil
+}
+
+func copyGrant(g *b24oauth.Grant) *b24oauth.Grant {
+	if g == nil {
+		return nil
+	}
+	c := *g
+	return &c
+}
+
+// process is one process's way to a sharedStore.
+type process struct {
+	*sharedStore
+	killed   chan struct{} // closed: it does nothing any more,
+	released chan struct{} // until this is closed and all it does fails
+}
+
+func (s *sharedStore) process() *process {
+	return &process{s, make(chan struct{}), make(chan struct{})}
+}
+
+// step is what a process does at each step: nothing if it is alive, and else
+// it hangs until the end of the test.
+func (p *process) step() error {
+	select {
+	case <-p.killed:
+		<-p.released
+		return errKilled
+	default:
+		return nil
 	}
 }
 
-// with makes a Config use a Store and a diary.
-func with(s b24oauth.Store, d *diary) func(*b24oauth.Config) {
-	return func(c *b24oauth.Config) {
-		c.Store = s
-		if d != nil {
-			c.OnEvent = d.note
+func (p *process) Load(context.Context, string) (*b24oauth.Grant, error) {
+	if err := p.step(); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.grant == nil {
+		return nil, b24oauth.ErrNoGrant
+	}
+	return copyGrant(p.grant), nil
+}
+
+func (p *process) Update(ctx context.Context, _ string, fn updateFunc) error {
+	for {
+		if err := p.step(); err != nil {
+			return err
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		fnCtx, l, given := p.acquire(ctx)
+		if l == nil {
+			select {
+			case <-ctx.Done():
+			case <-p.killed:
+			case <-time.After(50 * time.Millisecond):
+			}
+			continue
+		}
+		g, err := fn(fnCtx, given)
+		if err := p.step(); err != nil {
+			return err
+		}
+		defer p.release(l)
+		switch {
+		case errors.Is(err, b24oauth.ErrDelete):
+			return p.save(given, nil)
+		case err != nil || g == nil:
+			return err
+		}
+		return p.save(given, g)
 	}
 }

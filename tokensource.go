@@ -2,24 +2,19 @@ package b24oauth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
+	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
-)
 
-// A hundred requests meet an expired token at once. Each of them refreshing
-// would spend the refresh token a hundred times, and all but one would be
-// told invalid_grant; all of them queueing behind one lock would outwait
-// their own deadlines, and fail one after the other if it fails. So callers
-// read a snapshot, without a lock; when it no longer serves, one of them
-// starts a flight, which belongs to nobody, and each waits for it as long as
-// its own context lets it.
+	"github.com/b24go/b24oauth/internal/address"
+	"github.com/b24go/b24oauth/internal/renew"
+)
 
 // TokenSource supplies the access token of one grant, and renews it when it
 // runs out or a portal refuses it. It is an [oauth2.TokenSource] that never
@@ -27,30 +22,73 @@ import (
 // unless the Store fails. [Config.TokenSource] makes it. It is safe for
 // concurrent use.
 type TokenSource struct {
-	cfg  *Config
-	key  string
-	snap atomic.Pointer[snapshot] // what callers use; nil before the first Load and after a removal
-	used atomic.Int64             // Unix time of the last use, to the minute
-
-	// slot is held, by one element in it, by whoever works on the grant: a
-	// flight, Save or Flush. Its holder alone touches the descent.
-	slot    chan struct{}
-	descent descent
-
-	mu     sync.Mutex // guards what follows, never held while anything waits
-	flight *flight    // nil if none
-	pause  *pause     // what keeps the next flight from starting; nil if nothing does
-	keep   *kept      // a refusal that is not answered by a renewal at present; nil if none
+	cfg    *Config
+	key    string
+	used   atomic.Int64 // Unix time of the last use, to the minute
+	source renew.Source[*heldGrant]
 }
 
 var _ oauth2.TokenSource = (*TokenSource)(nil)
 
-// reason is why a caller cannot go on with the token it has. The zero value:
-// it has none, or that is running out.
-type reason struct {
-	refused string // the access token that the portal refused or redirected
-	vague   bool   // the refusal does not say that the token is to blame
-	host    string // where the portal redirected to
+// current is a grant as callers use it.
+type current = renew.Current[*heldGrant]
+
+// heldGrant is a grant in memory. It is not changed.
+type heldGrant struct {
+	Grant
+	scheme string                       // of the portal's address
+	host   string                       // where the token may go; "" if the grant names no portal
+	token  atomic.Pointer[oauth2.Token] // made when first asked for
+}
+
+// hold returns g, which is the source's own from then on, as it is held.
+func (s *TokenSource) hold(g *Grant) *heldGrant {
+	h := &heldGrant{Grant: *g}
+	if u, err := address.ParseEndpoint(g.ClientEndpoint); err == nil {
+		h.scheme, h.host = u.Scheme, u.Host
+	}
+	s.cfg.intern(s.key, h)
+	return h
+}
+
+// isPortal reports whether the token may go to u: to the portal's present
+// address, or to a former one, which stands for the present.
+func (h *heldGrant) isPortal(u *url.URL) bool {
+	if !address.Secure(u) {
+		return false
+	}
+	host := address.CanonicalHost(u)
+	return host == h.host && u.Scheme == h.scheme || slices.Contains(h.FormerHosts, host)
+}
+
+// copyToken returns the token for a caller to keep: oauth2 writes into tokens
+// that it is given.
+func (h *heldGrant) copyToken() *oauth2.Token {
+	t := h.token.Load()
+	if t == nil {
+		t = h.Grant.Token()
+		_, t.Expiry = h.view().Lifetime(0, time.Now()) // by this machine's clock
+		h.token.Store(t)
+	}
+	c := *t
+	return &c
+}
+
+// View implements [renew.Outside].
+func (*outside) View(g *heldGrant) renew.View {
+	v := g.view()
+	v.Home = g.host
+	return *v
+}
+
+// With implements [renew.Outside].
+func (o *outside) With(g *heldGrant, m renew.Marks) *heldGrant {
+	next := g.Grant
+	if !m.Deleted.IsZero() {
+		next = Grant{ClientID: g.ClientID}
+	}
+	next.Lineage, next.Refused, next.Deleted = Lineage(m.Lineage), Refusal(m.Refused), m.Deleted
+	return (*TokenSource)(o).hold(&next)
 }
 
 // Token returns a copy of the current access token, renewed if it would
@@ -66,11 +104,11 @@ func (s *TokenSource) Token() (*oauth2.Token, error) {
 // The token carries no refresh token; member_id, client_endpoint and the like
 // are there as Extra. The error is a *[TokenError] unless ctx ended first.
 func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
-	sn, err := s.current(ctx)
+	c, err := s.fresh(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return sn.copyToken(), nil
+	return c.Grant.copyToken(), nil
 }
 
 // Renew returns a token to go on with after a portal refused one, for
@@ -78,17 +116,26 @@ func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 // current token any more, that is the current one and nothing is renewed. A
 // token that is refused without ever having been accepted is renewed at most
 // once in ten seconds, and only Transport notes that one was accepted; within
-// them the error is a *[TokenError] that is ErrUnavailable. A renewal that
-// fails is a *TokenError of any kind; if ctx ends first, the error is ctx's.
+// them the error is a *[TokenError] that is ErrUnavailable.
+//
+// A nil refused renews the token now, whatever its state, and asks once more
+// about a refresh token that was refused: for an operator who knows better.
+//
+// A renewal that fails is a *TokenError of any kind; if ctx ends first, the
+// error is ctx's.
 func (s *TokenSource) Renew(ctx context.Context, refused *oauth2.Token) (*oauth2.Token, error) {
-	if refused == nil || refused.AccessToken == "" {
-		return nil, configError("Renew was called without the token that was refused")
+	why := renew.Force
+	if refused != nil {
+		if refused.AccessToken == "" {
+			return nil, configError("Renew was called with a token without AccessToken: pass the one that was refused, or nil to renew whatever there is").withKey(s.key)
+		}
+		why = renew.Why{Refused: refused.AccessToken}
 	}
-	sn, err := s.get(ctx, reason{refused: refused.AccessToken})
+	c, err := s.get(ctx, why)
 	if err != nil {
 		return nil, err
 	}
-	return sn.copyToken(), nil
+	return c.Grant.copyToken(), nil
 }
 
 // Grant returns the grant as it is stored, or the newer pair that the Store
@@ -100,14 +147,31 @@ func (s *TokenSource) Grant(ctx context.Context) (*Grant, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	if sn := s.snap.Load(); sn != nil && sn.unsaved.Load() {
-		return sn.grant.clone(), nil
+	h, f := s.source.Stored(ctx)
+	if f != nil {
+		return nil, s.failure(f)
 	}
-	g, err := s.cfg.store().Load(ctx, s.key)
+	return h.Grant.clone(), nil
+}
+
+// Endpoint returns the base of the portal's REST methods, such as
+// https://example.bitrix24.com/rest/, for clients that have to be told where to
+// go. It follows a portal that is renamed: ask for each client, or use
+// [Transport], which takes requests to a former address to the present one.
+// The error is that of [TokenSource.TokenContext].
+func (s *TokenSource) Endpoint(ctx context.Context) (*url.URL, error) {
+	c, err := s.known(ctx)
+	if err == nil && c.Grant.host == "" {
+		err = s.noPortal()
+	}
 	if err != nil {
-		return nil, s.storeError(withoutTokens(err, s.shownGrant()))
+		return nil, err
 	}
-	return g, nil
+	return &url.URL{Scheme: c.Grant.scheme, Host: c.Grant.host, Path: "/rest/"}, nil
+}
+
+func (s *TokenSource) noPortal() *TokenError {
+	return configError("the grant names no portal: store one whose ClientEndpoint is the base of the portal's REST methods").withKey(s.key)
 }
 
 func (s *TokenSource) check() error {
@@ -120,157 +184,73 @@ func (s *TokenSource) check() error {
 	return s.cfg.check()
 }
 
-// current returns the snapshot that a new call is to use. The usual case
-// takes no lock.
-func (s *TokenSource) current(ctx context.Context) (*snapshot, error) {
+// fresh returns the grant that a new call is to use. The usual case takes no
+// lock.
+func (s *TokenSource) fresh(ctx context.Context) (*current, error) {
 	now := time.Now()
-	if sn := s.snap.Load(); sn != nil && sn.fresh(now) && !sn.unsaved.Load() {
+	if c := s.source.Fresh(now); c != nil {
 		s.touch(now)
-		return sn, nil
+		return c, nil
 	}
-	return s.get(ctx, reason{})
+	return s.get(ctx, renew.Why{})
 }
 
-// known returns the grant's snapshot, whatever the state of its token: for
-// callers that need to know the portal first.
-func (s *TokenSource) known(ctx context.Context) (*snapshot, error) {
-	if sn := s.snap.Load(); sn != nil {
-		return sn, nil
+// known returns the grant, whatever the state of its token: for callers that
+// need to know the portal first.
+func (s *TokenSource) known(ctx context.Context) (*current, error) {
+	if c := s.source.Known(); c != nil {
+		return c, nil
 	}
-	_, err := s.current(ctx)
-	if sn := s.snap.Load(); sn != nil {
-		return sn, nil
+	_, err := s.fresh(ctx)
+	if c := s.source.Known(); c != nil {
+		return c, nil
 	}
 	return nil, err
 }
 
-// get returns a snapshot that serves a caller with this reason. It waits only
-// for a flight that this caller cannot do without or has started itself.
-func (s *TokenSource) get(ctx context.Context, why reason) (*snapshot, error) {
+// get returns a grant that serves a caller with this reason.
+func (s *TokenSource) get(ctx context.Context, why renew.Why) (*current, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
 	s.touch(time.Now())
-	for last := false; ; {
-		sn, f, started, err := s.join(why)
-		if f == nil {
-			return sn, err
+	c, f := s.source.Get(ctx, why)
+	if f != nil {
+		return nil, s.failure(f)
+	}
+	return c, nil
+}
+
+// replace stores g in place of whatever there is, and goes on with it.
+func (s *TokenSource) replace(ctx context.Context, g *Grant) error {
+	f := s.source.Save(ctx, s.hold(g.clone()), func(over *heldGrant) (*heldGrant, error) {
+		var stored *Grant
+		if over != nil {
+			stored = &over.Grant
 		}
-		if sn != nil && (!started || sn.fresh(time.Now())) {
-			return sn, nil // the token still works; only who starts its renewal waits for it
-		}
-		if err := s.wait(ctx, f, f.ready); err != nil {
-			if sn != nil && ctx.Err() == nil {
-				return sn, nil
-			}
+		next, err := s.cfg.replacement(stored, g)
+		if err != nil {
 			return nil, err
 		}
-		if got := s.snap.Load(); got != nil && got.serves(why, time.Now()) {
-			return got, nil
-		}
-		if f.err == nil && !f.hasLanded() {
-			// Its pair was given out and does not serve this caller any more,
-			// while it still tries to save it. The next flight comes after it.
-			if err := s.wait(ctx, f, f.landed); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		switch {
-		case f.why != why && !last:
-			// The flight was another's and left this caller's reason open.
-		case f.err != nil:
-			return nil, f.err
-		case last:
-			return nil, unavailable("the token ran out or was replaced while it was renewed: try again").withKey(s.key)
-		}
-		last = true
+		return s.hold(next), nil
+	})
+	if f != nil {
+		return s.failure(f)
 	}
-}
-
-// join decides what a caller does: go on with sn (no flight, or one that it
-// need not wait for), fail with err, or wait for the flight f.
-func (s *TokenSource) join(why reason) (sn *snapshot, f *flight, started bool, err error) {
-	now := time.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sn = s.snap.Load()
-	if sn != nil && !sn.serves(why, now) {
-		sn = nil
-	}
-	p := s.paused()
-	renew := sn != nil && !sn.fresh(now) && !now.Before(p.next)
-	save := sn != nil && sn.unsaved.Load() && !now.Before(p.save)
-	switch {
-	case sn != nil && !renew && !save:
-		return sn, nil, false, nil
-	case s.flight != nil:
-		return sn, s.flight, false, nil
-	case sn == nil && p.err != nil && now.Before(p.look):
-		return nil, nil, false, p.err
-	case sn == nil && s.keep != nil && s.keep.why == why && now.Before(s.keep.look):
-		return nil, nil, false, s.keep.err
-	}
-	s.flight = &flight{why: why, started: now, ready: make(chan struct{}), landed: make(chan struct{})}
-	s.cfg.setBusy(s, true)
-	go s.run(s.flight)
-	return sn, s.flight, true, nil
-}
-
-// wait returns when until, a mark of the flight's, is closed, or ctx ends.
-func (s *TokenSource) wait(ctx context.Context, f *flight, until <-chan struct{}) error {
-	// Longer than any round of a flight takes whose Store keeps its contract.
-	limit := f.started.Add(3*s.cfg.refreshTimeout() + 2*saveTimeout)
-	stuck := time.NewTimer(time.Until(limit))
-	defer stuck.Stop()
-	select {
-	case <-until:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("b24oauth: grant %q: gave up waiting for a token: %w", s.key, ctx.Err())
-	case <-stuck.C:
-		select {
-		case <-until: // both at once
-			return nil
-		default:
-		}
-		return unavailable("the renewal goes on for too long: the Store (%T) does not return from Load or Update, or OnEvent does not return", s.cfg.store()).withKey(s.key)
-	}
+	return nil
 }
 
 // touch notes the use, at most once a minute: an atomic write for every call
 // would be one cache line for all cores.
 func (s *TokenSource) touch(now time.Time) {
 	minute := now.Unix() / 60
-	if s.used.Load() != minute {
-		s.used.Store(minute)
+	if s.used.Load() != minute && s.used.Swap(minute) != minute {
+		s.cfg.sources.Use(s.key, s)
 	}
 }
 
 func (s *TokenSource) idleSince(now time.Time) time.Duration {
 	return now.Sub(time.Unix(s.used.Load()*60, 0))
-}
-
-// storeError makes a failure of the Store a TokenError.
-func (s *TokenSource) storeError(err error) *TokenError {
-	var te *TokenError
-	switch {
-	case errors.As(err, &te):
-		return te
-	case errors.Is(err, ErrNoGrant):
-		return s.noGrant()
-	}
-	e := unavailable("the Store (%T) failed: %w", s.cfg.store(), err)
-	e.Key, e.ofStore = s.key, true
-	return e
-}
-
-func (s *TokenSource) noGrant() *TokenError {
-	return &TokenError{
-		Key:  s.key,
-		Err:  fmt.Errorf("%w: authorize the application on the portal and store the grant with Config.Save", ErrNoGrant),
-		kind: ErrNoGrant,
-	}
 }
 
 // String names the grant that the source is for.

@@ -2,11 +2,15 @@ package b24oauth_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/oauth2"
 
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/b24test"
@@ -24,10 +28,11 @@ func TestGuarantee9DeadGrantCostsOneCall(t *testing.T) {
 	}{
 		{"invalid_grant", (*b24test.Server).KillGrants, "invalid_grant"},
 		{"expired_token", (*b24test.Server).ExpireRefreshTokens, "expired_token"},
+		{"NOT_INSTALLED", func(s *b24test.Server) { s.FailTokens(1<<20, tokenRefusal(401, "NOT_INSTALLED")) }, "NOT_INSTALLED"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				store, events := newHooked(), new(diary)
+				store, events := newFaultyStore(), new(eventLog)
 				p := newProgram(t, with(store, events))
 				<-time.After(2 * time.Hour)
 				tt.kill(p.Server)
@@ -42,7 +47,7 @@ func TestGuarantee9DeadGrantCostsOneCall(t *testing.T) {
 				if n := store.lookups() - lookups; n < 90 || n > 100 {
 					t.Errorf("the Store was looked at %d times in 100 s; want about once a second", n)
 				}
-				<-time.After(1000 * time.Hour)
+				<-time.After(23 * time.Hour)
 				wantFailure(t, p.source, b24oauth.ErrReauthorize, 0)
 				wantRequests(t, p, 1)
 				events.want(t, "renew_failed")
@@ -54,6 +59,13 @@ func TestGuarantee9DeadGrantCostsOneCall(t *testing.T) {
 				<-time.After(time.Minute)
 				wantFailure(t, p.source, b24oauth.ErrReauthorize, 0)
 				wantRequests(t, p, 1)
+
+				for day := range 3 { // a server's one wrong answer is not for good
+					<-time.After(24 * time.Hour)
+					wantFailure(t, p.source, b24oauth.ErrReauthorize, 0)
+					wantFailure(t, p.source, b24oauth.ErrReauthorize, 0)
+					wantRequests(t, p, 2+day)
+				}
 			})
 		})
 	}
@@ -76,7 +88,7 @@ func TestDeadGrantRecoversByANewOne(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newProgram(t, with(newHooked(), nil))
+				p := newProgram(t, with(newFaultyStore(), nil))
 				<-time.After(2 * time.Hour)
 				p.KillGrants()
 				wantFailure(t, p.source, b24oauth.ErrReauthorize, 0)
@@ -96,43 +108,7 @@ func TestDeadGrantRecoversByANewOne(t *testing.T) {
 	}
 }
 
-func TestRefreshTokenThatAnotherProcessExchangedIsNoDeadGrant(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		// The Store shows this process the grant as it was before, until the
-		// server has refused it: as a replica that lags behind.
-		store := newHooked()
-		p := newProgram(t, with(store, nil))
-		before := stored(t, p)
-		<-time.After(2 * time.Hour)
-		other := p.Config()
-		other.Store = store.Store
-		theirs := token(t, other.TokenSource(key))
-		lag := func() bool { return len(p.TokenRequests()) < 2 }
-		store.onLoad(func(ctx context.Context) (*b24oauth.Grant, error) {
-			if lag() {
-				return copyGrant(before), nil
-			}
-			return store.Store.Load(ctx, key)
-		})
-		store.onUpdate(func(ctx context.Context, fn updateFunc) error {
-			return store.Store.Update(ctx, key, func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
-				if lag() {
-					g = copyGrant(before)
-				}
-				return fn(ctx, g)
-			})
-		})
-		if got := token(t, p.source); got != theirs {
-			t.Error("not the pair that the other process fetched")
-		}
-		wantRequests(t, p, 2)
-		<-time.After(2 * time.Hour)
-		token(t, p.source)
-		wantRequests(t, p, 3)
-	})
-}
-
-func TestPassingFailureIsRetriedInTheFlightAndThenLater(t *testing.T) {
+func TestPassingFailureIsRetriedInTheJobAndThenLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProgram(t)
 		<-time.After(2 * time.Hour)
@@ -148,10 +124,10 @@ func TestPassingFailureIsRetriedInTheFlightAndThenLater(t *testing.T) {
 
 const tick = 40 * time.Millisecond
 
-// flights calls again and again until n more flights have failed, and returns
+// failedJobs calls again and again until n more jobs have failed, and returns
 // the pauses between their ends and the next ones' beginnings, give or take
 // the tick between two calls.
-func flights(t *testing.T, p *program, n int) (pauses []time.Duration) {
+func failedJobs(t *testing.T, p *program, n int) (pauses []time.Duration) {
 	t.Helper()
 	seen, ended := len(p.TokenRequests()), time.Now()
 	for len(pauses) < n {
@@ -160,7 +136,7 @@ func flights(t *testing.T, p *program, n int) (pauses []time.Duration) {
 		_, _ = p.source.Token()
 		if now := len(p.TokenRequests()); now > seen {
 			if now > seen+3 {
-				t.Errorf("%d requests in one flight, want at most 3", now-seen)
+				t.Errorf("%d requests in one job, want at most 3", now-seen)
 			}
 			pauses, seen, ended = append(pauses, start.Sub(ended)), now, time.Now()
 		}
@@ -176,7 +152,7 @@ func TestBackoffGrowsFromASecondToAMinute(t *testing.T) {
 		wantFailure(t, p.source, b24oauth.ErrUnavailable, 2*time.Second)
 		wantFailure(t, p.source, b24oauth.ErrUnavailable, 0)
 		limit, uneven, longest := 2*time.Second, 0, time.Duration(0)
-		for i, pause := range flights(t, p, 40) {
+		for i, pause := range failedJobs(t, p, 40) {
 			if pause < time.Second || pause > limit+tick {
 				t.Errorf("pause %d of %v, want between 1 s and %v", i, pause, limit)
 			}
@@ -196,7 +172,7 @@ func TestBackoffGrowsFromASecondToAMinute(t *testing.T) {
 		p.FailTokens(1<<20, b24test.Answer{Status: 500})
 		<-time.After(2 * time.Hour)
 		wantFailure(t, p.source, b24oauth.ErrUnavailable, 2*time.Second)
-		if pause := flights(t, p, 1)[0]; pause > 2*time.Second+tick {
+		if pause := failedJobs(t, p, 1)[0]; pause > 2*time.Second+tick {
 			t.Errorf("first pause after a success %v, want at most 2 s", pause)
 		}
 	})
@@ -204,9 +180,9 @@ func TestBackoffGrowsFromASecondToAMinute(t *testing.T) {
 
 func TestRetryAfterIsHonouredAndCapped(t *testing.T) {
 	for _, tt := range []struct {
-		header    string
-		from, to  time.Duration
-		perFlight int
+		header   string
+		from, to time.Duration
+		perJob   int
 	}{
 		{"120", 120 * time.Second, 120*time.Second + tick, 1},
 		{"1", time.Second, 2010 * time.Millisecond, 1},
@@ -220,8 +196,8 @@ func TestRetryAfterIsHonouredAndCapped(t *testing.T) {
 				<-time.After(2 * time.Hour)
 				p.FailTokens(1<<20, b24test.Answer{Status: 503, Header: http.Header{"Retry-After": {tt.header}}})
 				wantFailure(t, p.source, b24oauth.ErrUnavailable, 2*time.Second)
-				wantRequests(t, p, tt.perFlight)
-				if pause := flights(t, p, 1)[0]; pause < tt.from || pause > tt.to {
+				wantRequests(t, p, tt.perJob)
+				if pause := failedJobs(t, p, 1)[0]; pause < tt.from || pause > tt.to {
 					t.Errorf("asked again after %v, want %v to %v", pause, tt.from, tt.to)
 				}
 			})
@@ -234,9 +210,8 @@ func TestWhatCanBeRepairedIsAskedAgainEveryTenMinutes(t *testing.T) {
 		answer b24test.Answer
 		kind   error
 	}{
-		{tokenRefusal(200, "wrong_client"), b24oauth.ErrClientRejected},
-		{tokenRefusal(400, "invalid_client"), b24oauth.ErrClientRejected},
-		{tokenRefusal(401, "NOT_INSTALLED"), b24oauth.ErrReauthorize},
+		{tokenRefusal(200, "wrong_client"), b24oauth.ErrMisconfigured},
+		{tokenRefusal(400, "invalid_client"), b24oauth.ErrMisconfigured},
 		{tokenRefusal(401, "PAYMENT_REQUIRED"), b24oauth.ErrPaymentRequired},
 		{tokenRefusal(403, "verification_needed"), b24oauth.ErrPaymentRequired},
 	} {
@@ -255,7 +230,7 @@ func TestWhatCanBeRepairedIsAskedAgainEveryTenMinutes(t *testing.T) {
 				wantRequests(t, p, 1)
 				<-time.After(10 * time.Second)
 				wantFailure(t, p.source, tt.kind, 0)
-				for i, pause := range flights(t, p, 2)[1:] {
+				for i, pause := range failedJobs(t, p, 2)[1:] {
 					if pause < 10*time.Minute || pause > 10*time.Minute+tick {
 						t.Errorf("pause %d of %v, want 10 minutes", i, pause)
 					}
@@ -272,7 +247,7 @@ func TestWhatCanBeRepairedIsAskedAgainEveryTenMinutes(t *testing.T) {
 
 func TestStoreThatChangesEndsAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newHooked()
+		store := newFaultyStore()
 		p := newProgram(t, with(store, nil))
 		<-time.After(2 * time.Hour)
 		p.FailTokens(1, tokenRefusal(401, "PAYMENT_REQUIRED"))
@@ -289,8 +264,8 @@ func TestStoreThatChangesEndsAPause(t *testing.T) {
 
 func TestMissingGrantIsReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		events := new(diary)
-		p := newProgram(t, with(newHooked(), events))
+		events := new(eventLog)
+		p := newProgram(t, with(newFaultyStore(), events))
 		missing := p.config.TokenSource("missing")
 		for range 100 {
 			wantFailure(t, missing, b24oauth.ErrNoGrant, 0)
@@ -304,5 +279,75 @@ func TestMissingGrantIsReportedOnce(t *testing.T) {
 		if token(t, missing) != g.AccessToken {
 			t.Error("not the grant that was missing")
 		}
+	})
+}
+
+func TestGuarantee9VerdictIsAskedForOnceByAllProcesses(t *testing.T) {
+	for _, code := range []string{"invalid_grant", "expired_token", "NOT_INSTALLED"} {
+		t.Run(code, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newFaultyStore()
+				p := newProgram(t, with(store, nil))
+				second := p.Config()
+				second.Store = store
+				held := second.TokenSource(key)
+				token(t, held)
+				<-time.After(2 * time.Hour)
+				p.FailTokens(1<<20, tokenRefusal(400, code))
+				asked := time.Now()
+				wantFailure(t, p.source, b24oauth.ErrReauthorize, 0)
+				if diff := cmp.Diff(b24oauth.Refusal{Code: code, At: asked.UTC()}, stored(t, p).Refused); diff != "" {
+					t.Errorf("the stored verdict (-want +got):\n%s", diff)
+				}
+				<-time.After(time.Hour)
+				first := p.source
+				p.restart(with(store, nil))
+				for who, source := range map[string]*b24oauth.TokenSource{"the one that asked": first, "one that had the token": held, "a new one": p.source} {
+					te := wantFailure(t, source, b24oauth.ErrReauthorize, 0)
+					var re *oauth2.RetrieveError
+					if te.Code != code || te.StatusCode != 0 || !te.Permanent() || !errors.As(te, &re) || re.ErrorCode != code {
+						t.Errorf("%s: %+v and %+v; want the server's code", who, te, re)
+					}
+				}
+				text := wantFailure(t, p.source, b24oauth.ErrReauthorize, 0).Error()
+				want := `b24oauth: grant "portal": the authorization server answered ` + code + ": " + hint[code] +
+					": so it said at " + asked.UTC().Format(time.RFC3339) + "; it is asked again after a day, or by Renew(ctx, nil)"
+				if text != want {
+					t.Errorf("Error():\n got %s\nwant %s", text, want)
+				}
+				wantRequests(t, p, 1)
+			})
+		})
+	}
+}
+
+// hint is what an error says is to be done about a verdict.
+var hint = map[string]string{
+	"invalid_grant": "the refresh token or code is unknown or used up: authorize the application on the portal again and store the new grant with Config.Save",
+	"expired_token": "the refresh token has expired: authorize the application on the portal again and store the new grant with Config.Save",
+	"NOT_INSTALLED": "the application is not installed on the portal any more: install it again",
+}
+
+func TestVerdictThatCannotBeStoredIsKeptUntilItCan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFaultyStore()
+		p := newProgram(t, with(store, nil))
+		<-time.After(2 * time.Hour)
+		p.KillGrants()
+		store.failSaves()
+		for range 60 {
+			wantFailure(t, p.source, b24oauth.ErrReauthorize, 0)
+			<-time.After(time.Second)
+		}
+		if stored(t, p).Refused.Code != "" {
+			t.Error("the test's Store has taken the verdict")
+		}
+		store.onUpdate(nil)
+		<-time.After(2 * time.Minute)
+		wantFailure(t, p.source, b24oauth.ErrReauthorize, 0)
+		if stored(t, p).Refused.Code != "invalid_grant" {
+			t.Error("the verdict is not stored, though the Store works again")
+		}
+		wantRequests(t, p, 1)
 	})
 }

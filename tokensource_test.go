@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,16 +19,6 @@ import (
 
 // The scenarios in which well-known libraries were measured, each with a
 // hundred callers unless it says otherwise.
-
-// together has n callers ask for a token at once, and returns when the last
-// of them has an answer.
-func together(n int, call func(i int)) {
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() { call(i) })
-	}
-	wg.Wait()
-}
 
 func TestGuarantee1OneRenewalAtATime(t *testing.T) {
 	for _, callers := range []int{100, 10_000} {
@@ -160,7 +152,7 @@ func TestGuarantee4NobodyWaitsWhileTheTokenWorks(t *testing.T) {
 
 func TestGuarantee4WorkingTokenIsUsedWhileTheServerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newHooked()
+		store := newFaultyStore()
 		p := newProgram(t, with(store, nil))
 		old := token(t, p.source)
 		<-time.After(time.Hour - 59*time.Second)
@@ -178,10 +170,10 @@ func TestGuarantee4WorkingTokenIsUsedWhileTheServerFails(t *testing.T) {
 			token(t, p.source)
 		}
 		if got := len(p.TokenRequests()); got > 4*3 {
-			t.Errorf("%d requests in about 6 s, want at most 3 in each of 4 flights", got)
+			t.Errorf("%d requests in about 6 s, want at most 3 in each of 4 jobs", got)
 		}
 		if got := store.lookups(); got > 1+4 {
-			t.Errorf("the Store was looked at %d times, want once in a flight", got)
+			t.Errorf("the Store was looked at %d times, want once in a job", got)
 		}
 		p.FailTokens(0, b24test.Answer{})
 		<-time.After(20 * time.Second)
@@ -202,7 +194,7 @@ func TestGuarantee10NothingRunsWhileNobodyCalls(t *testing.T) {
 		requests := len(p.TokenRequests())
 		<-time.After(7 * 24 * time.Hour)
 		wantRequests(t, p, requests)
-		// A goroutine or timer left behind fails the bubble.
+		// A goroutine or timer that stays fails the bubble.
 	})
 }
 
@@ -224,8 +216,8 @@ func TestRenewComparesTokens(t *testing.T) {
 			}
 		})
 		wantRefreshes(t, p, 1)
-		for _, nothing := range []*oauth2.Token{nil, {}} {
-			if _, err := p.source.Renew(t.Context(), nothing); !errors.Is(err, b24oauth.ErrClientRejected) {
+		for _, nothing := range []*oauth2.Token{{}, {RefreshToken: "alone"}} {
+			if _, err := p.source.Renew(t.Context(), nothing); !errors.Is(err, b24oauth.ErrMisconfigured) {
 				t.Errorf("Renew(%v) = %v, want a configuration error", nothing, err)
 			}
 		}
@@ -255,11 +247,11 @@ func TestWhatIsMissingIsNamedBeforeAnyRequest(t *testing.T) {
 		key    string
 		kind   error
 	}{
-		{"ClientID", func(c *b24oauth.Config) { c.ClientID = "" }, key, b24oauth.ErrClientRejected},
-		{"ClientSecret", func(c *b24oauth.Config) { c.ClientSecret = "" }, key, b24oauth.ErrClientRejected},
-		{"key", func(c *b24oauth.Config) {}, "", b24oauth.ErrClientRejected},
+		{"ClientID", func(c *b24oauth.Config) { c.ClientID = "" }, key, b24oauth.ErrMisconfigured},
+		{"ClientSecret", func(c *b24oauth.Config) { c.ClientSecret = "" }, key, b24oauth.ErrMisconfigured},
+		{"key", func(c *b24oauth.Config) {}, "", b24oauth.ErrMisconfigured},
 		{"grant", func(c *b24oauth.Config) {}, "another portal", b24oauth.ErrNoGrant},
-		{"application", func(c *b24oauth.Config) { c.ClientID = "another application" }, key, b24oauth.ErrClientRejected},
+		{"application", func(c *b24oauth.Config) { c.ClientID = "another application" }, key, b24oauth.ErrMisconfigured},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			store := new(b24oauth.MemoryStore)
@@ -273,7 +265,7 @@ func TestWhatIsMissingIsNamedBeforeAnyRequest(t *testing.T) {
 		})
 	}
 	t.Run("Config", func(t *testing.T) {
-		if _, err := new(b24oauth.TokenSource).Token(); !errors.Is(err, b24oauth.ErrClientRejected) {
+		if _, err := new(b24oauth.TokenSource).Token(); !errors.Is(err, b24oauth.ErrMisconfigured) {
 			t.Errorf("a TokenSource made by itself: %v", err)
 		}
 	})
@@ -300,4 +292,55 @@ func TestGrantWithoutRefreshTokenIsUsedUntilItIsRefused(t *testing.T) {
 		}
 		wantRequests(t, p, 0)
 	})
+}
+
+func TestEndpointIsThePortalsRESTBase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(t, with(newFaultyStore(), nil))
+		endpoint := func(want string) {
+			t.Helper()
+			u, err := p.source.Endpoint(t.Context())
+			if err != nil || u.String() != want {
+				t.Fatalf("Endpoint = %v, %v; want %s", u, err, want)
+			}
+			u.Host = "changed by its caller"
+		}
+		endpoint(p.Endpoint())
+		endpoint(p.Endpoint())
+		if !strings.HasSuffix(p.Endpoint(), "/rest/") {
+			t.Errorf("the test's portal has the base %s", p.Endpoint())
+		}
+
+		old := p.Rename() // a call to the old address tells of it
+		resp, err := p.client.Get(old + "/rest/profile")
+		if got := status(t, resp, err); got != http.StatusOK {
+			t.Fatalf("status %d", got)
+		}
+		if strings.HasPrefix(p.Endpoint(), old) {
+			t.Fatal("the test's portal was not renamed")
+		}
+		endpoint(p.Endpoint())
+		p.restart(with(p.config.Store, nil))
+		endpoint(p.Endpoint())
+
+		<-time.After(2 * time.Hour) // nobody needs a token to learn where to go
+		p.FailTokens(1<<20, b24test.Answer{Status: 500})
+		wantFailure(t, p.source, b24oauth.ErrUnavailable, 5*time.Second)
+		endpoint(p.Endpoint())
+	})
+}
+
+func TestEndpointOfNoPortalIsAnError(t *testing.T) {
+	p := newProgram(t)
+	nowhere := p.Install()
+	nowhere.ClientEndpoint = ""
+	store := newFaultyStore()
+	storeDirectly(t, store, key, nowhere)
+	p.restart(with(store, nil))
+	for key, want := range map[string]error{key: b24oauth.ErrMisconfigured, "missing": b24oauth.ErrNoGrant, "": b24oauth.ErrMisconfigured} {
+		u, err := p.config.TokenSource(key).Endpoint(t.Context())
+		if u != nil || !errors.Is(err, want) {
+			t.Errorf("Endpoint under %q = %v, %v; want %v", key, u, err, want)
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/outgoing"
 	"github.com/b24go/b24oauth/internal/redact"
+	"github.com/b24go/b24oauth/internal/renew"
 	"github.com/b24go/b24oauth/internal/resterror"
 	"github.com/b24go/b24oauth/internal/safehttp"
 )
@@ -21,16 +22,20 @@ import (
 // repeats a request once after the portal refused its token.
 //
 // The token goes to the portal that the grant names and nowhere else, over
-// https (plain http on loopback only). Any other request passes as it came:
-// one to another host, an incoming webhook, whose path is its secret, and a
-// signed file link, whose signature covers the auth parameter; only the
-// Referer that an http.Client writes after a redirect to another host is cut
-// to its origin, as browsers do. A request to an address that the portal had
-// before it was renamed goes to its present one.
+// https (plain http on loopback only); [Placement] says into which part of a
+// request. Any other request passes as it came: one to another host, an
+// incoming webhook (/rest/1/…/), whose path is its secret, and a signed file
+// link (token= in its query), whose signature covers the auth parameter; only
+// the Referer that an http.Client writes after a redirect to another host is
+// cut to its origin, as browsers do. A request to an address that the portal
+// had before it was renamed goes to its present one. Until the grant is known,
+// any request but a webhook's or a signed link's waits for it, and fails if
+// there is none: where the token may go is not known before.
 //
-// A request is repeated only if its body can be had again, from
-// Request.GetBody or because nobody has read it; otherwise the portal's
-// refusal reaches the caller, whole, and the next request has the new token.
+// Bodies are streamed. A request is repeated only if its body can be had
+// again, from Request.GetBody, which http.NewRequest sets for the usual
+// readers, or because nobody has read it; otherwise the portal's refusal
+// reaches the caller, whole, and the next request has the new token.
 // If there is no token to be had, RoundTrip returns a *[TokenError], and if
 // the request's context ends while it waits for one, the context's error.
 //
@@ -63,9 +68,16 @@ type Placement int
 
 const (
 	// PlaceAuto puts the token where the portal looks last, so that no other
-	// value wins over it: into the body of a POST that carries a form or a
-	// JSON object, else into the query. Methods under /rest/api/ (version 3)
-	// get it in the query always.
+	// value wins over it:
+	//
+	//	a POST with a form          the form's first field, since PHP drops
+	//	                            fields past its max_input_vars
+	//	a POST with a JSON object   the object's last key, which wins
+	//	anything else               auth in the query, the rest of which stays
+	//	                            byte for byte
+	//
+	// A request with a compressed or multipart body and every method under
+	// /rest/api/ (version 3) is anything else.
 	PlaceAuto Placement = iota
 	// PlaceQuery puts it into the query always. An auth field in a form or
 	// JSON body then wins over it.
@@ -90,26 +102,26 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case !renewable:
 		return t.placeOnly(req)
 	}
-	sn, err := src.known(req.Context())
-	if err == nil && !sn.isPortal(req.URL) && sn.host != "" {
-		return t.passThrough(req, sn.grant.AccessToken)
+	cur, err := src.known(req.Context())
+	if err == nil && !cur.Grant.isPortal(req.URL) && cur.Grant.host != "" {
+		return t.passThrough(req, cur.Grant.AccessToken)
 	}
 	if err == nil {
-		sn, err = src.current(req.Context())
+		cur, err = src.fresh(req.Context())
 	}
-	if err == nil && sn.host == "" {
-		err = configError("the grant names no portal: store one whose ClientEndpoint is the base of the portal's REST methods").withKey(src.key)
+	if err == nil && cur.Grant.host == "" {
+		err = src.noPortal()
 	}
 	if err != nil {
 		outgoing.CloseBody(req)
 		return nil, err
 	}
-	if !sn.isPortal(req.URL) {
-		return t.passThrough(req, sn.grant.AccessToken)
+	if !cur.Grant.isPortal(req.URL) {
+		return t.passThrough(req, cur.Grant.AccessToken)
 	}
 	c := &call{t: t, src: src, req: req, out: outgoing.New(req, t.placement())}
 	defer c.out.Finish()
-	return c.do(sn)
+	return c.do(cur)
 }
 
 // placeOnly serves a source that only supplies tokens.
@@ -214,34 +226,29 @@ type call struct {
 
 // do sends the request, again after a refusal, and again after the portal was
 // found renamed.
-func (c *call) do(sn *snapshot) (*http.Response, error) {
-	vague := false
+func (c *call) do(cur *current) (*http.Response, error) {
+	ambiguous := false
 	for {
-		out, err := c.out.Prepare(sn.grant.AccessToken, sn.scheme, sn.host)
+		g := cur.Grant
+		out, err := c.out.Prepare(g.AccessToken, g.scheme, g.host)
 		if err != nil {
 			return nil, err
 		}
-		resp, err := c.t.send(out, c.req, sn.grant.AccessToken)
+		resp, err := c.t.send(out, c.req, g.AccessToken)
 		if err != nil {
 			return nil, err
 		}
-		next := (*snapshot)(nil)
+		next := (*current)(nil)
 		switch status := resp.StatusCode; {
 		case status >= 200 && status < 300:
-			sn.accept()
-			if vague {
-				sn.onTrial.Store(false) // the renewal did help
-			}
+			cur.Accept(ambiguous)
 		case status >= 300 && status < 400:
-			next = c.followRename(resp, sn, out)
+			next = c.followRename(resp, g, out)
 		case status >= 400 && status < 500:
 			verdict, code := resterror.Inspect(resp)
-			vague = verdict == resterror.Ambiguous
-			if vague && sn.onTrial.Load() {
-				sn.denied.Store(true) // a new token did not help, so it was not the token
-			}
+			ambiguous = verdict == resterror.Ambiguous
 			if verdict != resterror.Other && !c.replayed {
-				next, err = c.renew(sn, vague, code)
+				next, err = c.renew(g, ambiguous, code)
 			}
 		}
 		if next == nil && err == nil {
@@ -251,31 +258,25 @@ func (c *call) do(sn *snapshot) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		sn = next
+		cur = next
 	}
 }
 
 // renew has a refused token renewed and returns what to repeat the request
 // with; nil if the refusal is to reach the caller.
-func (c *call) renew(sn *snapshot, vague bool, code string) (*snapshot, error) {
+func (c *call) renew(g *heldGrant, ambiguous bool, code string) (*current, error) {
 	ctx := c.req.Context()
-	next, err := c.src.get(ctx, reason{refused: sn.grant.AccessToken, vague: vague})
-	if vague && err == nil {
-		next.onTrial.Store(true)
-	}
-	var te *TokenError
+	next, f := c.src.source.Get(ctx, renew.Why{Refused: g.AccessToken, Ambiguous: ambiguous})
 	switch {
-	case errors.As(err, &te) && te.keep401:
+	case f != nil && f.Declined(), !c.out.Again():
 		return nil, nil
-	case !c.out.Again():
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case !next.isPortal(c.req.URL):
+	case f != nil:
+		return nil, c.src.failure(f)
+	case !next.Grant.isPortal(c.req.URL):
 		return nil, nil // the grant is another portal's now
 	}
 	c.replayed = true
-	c.src.cfg.emit(ctx, Event{Kind: EventReplayed, Key: c.src.key, Token: tokenLabel(next.grant.AccessToken), Code: code})
+	c.src.cfg.emit(ctx, Event{Kind: EventReplayed, Key: c.src.key, Token: tokenLabel(next.Grant.AccessToken), Code: code})
 	return next, nil
 }
 
@@ -284,14 +285,14 @@ func (c *call) renew(sn *snapshot, vague bool, code string) (*snapshot, error) {
 // does, the request is repeated there with its method and body, which
 // http.Client would drop. Otherwise the redirect is the caller's, without our
 // token.
-func (c *call) followRename(resp *http.Response, sn *snapshot, out *http.Request) *snapshot {
+func (c *call) followRename(resp *http.Response, g *heldGrant, out *http.Request) *current {
 	target := safehttp.RedirectTarget(resp, out.URL)
-	safehttp.CleanLocation(resp, sn.grant.AccessToken)
+	safehttp.CleanLocation(resp, g.AccessToken)
 	if target == "" || c.moved {
 		return nil
 	}
-	next, err := c.src.get(c.req.Context(), reason{refused: sn.grant.AccessToken, host: target})
-	if err != nil || next.host == sn.host || !next.isPortal(c.req.URL) || !c.out.Again() {
+	next, f := c.src.source.Get(c.req.Context(), renew.Why{Refused: g.AccessToken, Host: target})
+	if f != nil || next.Grant.host == g.host || !next.Grant.isPortal(c.req.URL) || !c.out.Again() {
 		return nil
 	}
 	c.moved = true

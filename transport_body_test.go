@@ -90,14 +90,14 @@ var paths = []struct {
 		return req
 	}},
 	{name: "Base fails", fails: true, change: func(_ *program, tr *b24oauth.Transport, req *http.Request) *http.Request {
-		tr.Base = tripper(func(req *http.Request) (*http.Response, error) {
+		tr.Base = roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			req.Body.Close()
 			return nil, errors.New("no connection")
 		})
 		return req
 	}},
 	{name: "Base fails and closes later", fails: true, change: func(_ *program, tr *b24oauth.Transport, req *http.Request) *http.Request {
-		tr.Base = tripper(func(req *http.Request) (*http.Response, error) {
+		tr.Base = roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			go func() {
 				io.ReadAll(req.Body)
 				req.Body.Close()
@@ -108,21 +108,21 @@ var paths = []struct {
 		return req
 	}},
 	{name: "Base returns nothing", fails: true, change: func(_ *program, tr *b24oauth.Transport, req *http.Request) *http.Request {
-		tr.Base = tripper(func(req *http.Request) (*http.Response, error) {
+		tr.Base = roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			req.Body.Close()
 			return nil, nil
 		})
 		return req
 	}},
 	{name: "Base returns a response and an error", fails: true, change: func(_ *program, tr *b24oauth.Transport, req *http.Request) *http.Request {
-		tr.Base = tripper(func(req *http.Request) (*http.Response, error) {
+		tr.Base = roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			req.Body.Close()
 			return answer(200, ""), errors.New("both")
 		})
 		return req
 	}},
 	{name: "the body fails where it begins", fails: true, change: func(p *program, tr *b24oauth.Transport, req *http.Request) *http.Request {
-		req.Body.(*watched).r = failing{errors.New("no file")}
+		req.Body.(*watched).r = failingReader{errors.New("no file")}
 		return asJSON(p, tr, req)
 	}},
 	{name: "the grant is missing", fails: true, change: func(p *program, tr *b24oauth.Transport, req *http.Request) *http.Request {
@@ -154,7 +154,7 @@ func asJSON(_ *program, _ *b24oauth.Transport, req *http.Request) *http.Request 
 
 // unread refuses the first request without reading its body, which it closes
 // at once or when it is asked the second time.
-func unread(next tripper, atOnce bool) tripper {
+func unread(next roundTripFunc, atOnce bool) roundTripFunc {
 	var first io.Closer
 	return func(req *http.Request) (*http.Response, error) {
 		if first == nil {
@@ -174,7 +174,7 @@ func TestCallersRequestIsLeftAloneAndItsBodyClosedOnce(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := newProgramAt(t, stubPortal)
 			g := p.Install()
-			g.MemberID, g.ClientEndpoint, g.AccessToken, g.FormerHosts = "own2", stubPortal, "first", []string{"old.example"}
+			g.MemberID, g.ClientEndpoint, g.AccessToken, g.FormerHosts = "own", stubPortal, "first", []string{"old.example"}
 			if err := p.config.Save(t.Context(), key, g); err != nil {
 				t.Fatal(err)
 			}
@@ -228,7 +228,7 @@ func TestResponseBesideAnErrorIsClosedAndDropped(t *testing.T) {
 	p.saveGrant(t, stubPortal)
 	for _, url := range []string{stubPortal + "m", "https://cdn.example/f", "https://portal.example/rest/1/s3cret/m"} {
 		body := watch("x")
-		resp, err := p.over(tripper(func(*http.Request) (*http.Response, error) {
+		resp, err := p.over(roundTripFunc(func(*http.Request) (*http.Response, error) {
 			resp := answer(200, "")
 			resp.Body = body
 			return resp, errors.New("both")
@@ -287,7 +287,7 @@ func TestBodyMayBeReadAndClosedAfterTheAnswer(t *testing.T) {
 		p := newProgramAt(t, stubPortal)
 		body := watch(`{"a":1}`)
 		answered, done := make(chan struct{}), make(chan string)
-		late := tripper(func(req *http.Request) (*http.Response, error) {
+		late := roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			go func() {
 				<-answered
 				var data []byte
@@ -323,7 +323,7 @@ func TestBodyIsNotReplayedWhileItIsBeingRead(t *testing.T) {
 	r, w := io.Pipe()
 	body := watchReader(r)
 	done := make(chan error)
-	resp, err := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+	resp, err := p.over(roundTripFunc(func(req *http.Request) (*http.Response, error) {
 		go func() {
 			_, err := io.Copy(io.Discard, req.Body)
 			req.Body.Close()
@@ -342,7 +342,7 @@ func TestBodyIsNotReplayedWhileItIsBeingRead(t *testing.T) {
 		t.Errorf("Base could not read on: %v", err)
 	}
 	body.check(t)
-	if got := p.token(t); got != "second" {
+	if got := token(t, p.source); got != "second" {
 		t.Errorf("the token is %q, want it renewed for the next call", got)
 	}
 }

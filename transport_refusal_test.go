@@ -98,7 +98,7 @@ func oneConnection(t *testing.T) {
 	}
 }
 
-func vagueRefusals(t *testing.T) {
+func ambiguousRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProgram(t)
 		p.accept(t)
@@ -143,7 +143,7 @@ func vagueRefusals(t *testing.T) {
 	})
 }
 
-func vagueRefusalsOfSpentBodies(t *testing.T) {
+func ambiguousRefusalsOfSpentBodies(t *testing.T) {
 	p := newProgram(t)
 	p.accept(t)
 	refreshes := 0
@@ -187,7 +187,7 @@ func TestGuarantee6LateRefusalNeverCostsANewerToken(t *testing.T) {
 			const calls = 50
 			var refused sync.WaitGroup
 			refused.Add(calls)
-			tr := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+			tr := p.over(roundTripFunc(func(req *http.Request) (*http.Response, error) {
 				resp, err := p.base().RoundTrip(req)
 				if err == nil && resp.StatusCode == 401 {
 					refused.Done()
@@ -219,7 +219,7 @@ func TestGuarantee6LateRefusalNeverCostsANewerToken(t *testing.T) {
 			p.accept(t)
 			p.ExpireAccessTokens()
 			arrived, release := make(chan struct{}), make(chan struct{})
-			slow := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+			slow := p.over(roundTripFunc(func(req *http.Request) (*http.Response, error) {
 				resp, err := p.base().RoundTrip(req)
 				if err == nil && resp.StatusCode == 401 {
 					close(arrived)
@@ -241,11 +241,11 @@ func TestGuarantee6LateRefusalNeverCostsANewerToken(t *testing.T) {
 			<-arrived
 			resp, err := p.client.Get(p.Endpoint() + "m")
 			p.check(t, "the call in between", outcome{200, 3, 1}, status(t, resp, err))
-			newer := p.token(t)
+			newer := token(t, p.source)
 			<-time.After(time.Minute)
 			close(release)
 			p.check(t, "the late one", outcome{200, 4, 1}, <-done)
-			if p.token(t) != newer {
+			if token(t, p.source) != newer {
 				t.Error("the newer token was given up")
 			}
 		})

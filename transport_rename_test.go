@@ -51,7 +51,7 @@ func renameFollowed(t *testing.T) {
 			p.check(t, "renamed", outcome{200, 2, 1}, status(t, resp, err))
 			l.check(t, 2)
 
-			token := p.token(t)
+			token := token(t, p.source)
 			requests := p.Requests()
 			r := requests[len(requests)-1]
 			type sent struct{ Method, Host, Path, Auth, Body string }
@@ -122,7 +122,7 @@ func renamedTwice(t *testing.T) {
 		p := newProgram(t)
 		first := p.Rename()
 		second := p.Rename()
-		chained := tripper(func(req *http.Request) (*http.Response, error) {
+		chained := roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			resp, err := p.base().RoundTrip(req)
 			if err == nil && req.URL.Host == hostOf(t, first) {
 				resp.Header.Set("Location", second+"/rest/m")
@@ -139,7 +139,7 @@ func renamedTwice(t *testing.T) {
 		endpoints := []string{"https://a.example/rest/", "https://b.example/rest/"}
 		p := newProgramAt(t, endpoints[0])
 		present := 1
-		base := tripper(func(req *http.Request) (*http.Response, error) {
+		base := roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			if to := mustParse(t, endpoints[present]); req.URL.Host != to.Host {
 				resp := answer(302, "")
 				resp.Header.Set("Location", to.Scheme+"://"+to.Host+req.URL.RequestURI())
@@ -209,7 +209,7 @@ func renameAndReplay(t *testing.T) {
 	// A portal that is always elsewhere ends at the caller.
 	p = newProgramAt(t, "https://p0.example/rest/")
 	calls := 0
-	tr := p.over(tripper(func(*http.Request) (*http.Response, error) {
+	tr := p.over(roundTripFunc(func(*http.Request) (*http.Response, error) {
 		calls++
 		if calls == 1 {
 			return answer(200, "{}"), nil // so that the token counts as accepted
@@ -236,7 +236,7 @@ func redirectUnconfirmed(t *testing.T) {
 		p := newProgram(t)
 		p.accept(t)
 		redirecting := func(target string) *b24oauth.Transport {
-			return p.over(tripper(func(req *http.Request) (*http.Response, error) {
+			return p.over(roundTripFunc(func(req *http.Request) (*http.Response, error) {
 				resp, err := p.base().RoundTrip(req)
 				if err == nil {
 					io.Copy(io.Discard, resp.Body)
@@ -309,7 +309,7 @@ func redirectUnconfirmed(t *testing.T) {
 	t.Run("by http.Client, which follows it without the token", func(t *testing.T) {
 		elsewhere, strangers := watchHost(t, nil)
 		p := newProgramAt(t, "http://portal.localhost/rest/")
-		client := &http.Client{Transport: p.over(tripper(func(req *http.Request) (*http.Response, error) {
+		client := &http.Client{Transport: p.over(roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			if req.URL.Host != "portal.localhost" {
 				return http.DefaultTransport.RoundTrip(req)
 			}

@@ -26,8 +26,8 @@ func TestGuarantee5ReplayedOnceExactly(t *testing.T) {
 	t.Run("a body that nobody has read", bodyUnread)
 	t.Run("a renewal that fails", renewalFails)
 	t.Run("over one connection", oneConnection)
-	t.Run("a vague refusal", vagueRefusals)
-	t.Run("a vague refusal of what cannot be repeated", vagueRefusalsOfSpentBodies)
+	t.Run("an ambiguous refusal", ambiguousRefusals)
+	t.Run("an ambiguous refusal of what cannot be repeated", ambiguousRefusalsOfSpentBodies)
 	t.Run("a refusal of HEAD has no body", refusedHead)
 }
 
@@ -134,13 +134,13 @@ func answersWhole(t *testing.T) {
 		{name: "gzip that is none", status: 401, header: http.Header{"Content-Encoding": {"gzip"}}, body: strings.NewReader("{}")},
 		{name: "an encoding that only the caller reads", status: 401, header: http.Header{"Content-Encoding": {"br"}}, body: strings.NewReader("brotli")},
 		{name: "an encoding that only the caller reads, of another refusal", status: 400, header: http.Header{"Content-Encoding": {"br"}}, body: strings.NewReader("brotli"), want: "brotli"},
-		{name: "broken off", status: 401, body: io.MultiReader(strings.NewReader(expiredBody[:20]), failing{broken}), want: expiredBody[:20], err: broken},
-		{name: "broken off after the code", status: 401, body: io.MultiReader(strings.NewReader(expiredBody), failing{broken}), want: expiredBody, err: broken},
+		{name: "broken off", status: 401, body: io.MultiReader(strings.NewReader(expiredBody[:20]), failingReader{broken}), want: expiredBody[:20], err: broken},
+		{name: "broken off after the code", status: 401, body: io.MultiReader(strings.NewReader(expiredBody), failingReader{broken}), want: expiredBody, err: broken},
 		{name: "HTML", status: 401, body: strings.NewReader("<html>no</html>"), want: "<html>no</html>"},
 	} {
 		p := newProgramAt(t, stubPortal)
 		calls := 0
-		tr := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+		tr := p.over(roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			if calls++; calls > 1 {
 				return answer(200, "{}"), nil
 			}
@@ -167,7 +167,7 @@ func answersWhole(t *testing.T) {
 	t.Run("no body at all", func(t *testing.T) {
 		p := newProgramAt(t, stubPortal)
 		calls := 0
-		resp, err := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+		resp, err := p.over(roundTripFunc(func(req *http.Request) (*http.Response, error) {
 			if calls++; calls > 1 {
 				return answer(200, "{}"), nil
 			}
@@ -178,10 +178,6 @@ func answersWhole(t *testing.T) {
 		}
 	})
 }
-
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 func zipped(t *testing.T, s string) string {
 	t.Helper()
@@ -203,7 +199,7 @@ func bodyGone(t *testing.T) {
 		for _, broken := range []bool{false, true} {
 			p := newProgram(t)
 			p.ExpireAccessTokens()
-			old := p.token(t)
+			old := token(t, p.source)
 			l := &leaks{base: p.base()}
 			req := post(t, p.Endpoint()+"crm.deal.add", c.kind, unknown(c.body))
 			if broken {
@@ -218,7 +214,7 @@ func bodyGone(t *testing.T) {
 			}
 			p.check(t, c.name, outcome{401, 1, 1}, resp.StatusCode)
 			l.check(t, 1)
-			if p.token(t) == old {
+			if token(t, p.source) == old {
 				t.Errorf("%s: the token was not renewed for the next call", c.name)
 			}
 			resp, err = p.client.Do(post(t, p.Endpoint()+"crm.deal.add", c.kind, unknown(c.body)))
@@ -242,7 +238,7 @@ func bodyUnread(t *testing.T) {
 			body := watch(c.body)
 			var got []string
 			var first io.ReadCloser
-			resp, err := p.over(tripper(func(req *http.Request) (*http.Response, error) {
+			resp, err := p.over(roundTripFunc(func(req *http.Request) (*http.Response, error) {
 				if first == nil {
 					if first = req.Body; close {
 						first.Close()
@@ -250,9 +246,9 @@ func bodyUnread(t *testing.T) {
 					}
 					return answer(401, expiredBody), nil
 				}
-				// The first sending has lost the body to this one.
+				// The first attempt has lost the body to this one.
 				if n, err := first.Read(make([]byte, 9)); c.name == "other" && (n > 0 || err == nil) {
-					t.Errorf("the first sending still reads %d bytes of the body", n)
+					t.Errorf("the first attempt still reads %d bytes of the body", n)
 				}
 				first.Close()
 				data, err := io.ReadAll(req.Body)

@@ -25,9 +25,13 @@ func TestGuarantee7TokenGoesToItsPortalOnly(t *testing.T) {
 	t.Run("from a source that is no TokenSource", tokenOfOtherSources)
 }
 
-// saveGrant saves one of a portal of the test's own.
+// saveGrant stores a grant of a portal of the test's own instead of the
+// program's.
 func (p *program) saveGrant(t *testing.T, endpoint string, former ...string) {
 	t.Helper()
+	if err := p.config.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
 	g := p.Install()
 	g.MemberID, g.ClientEndpoint, g.AccessToken, g.FormerHosts = "own", endpoint, "secret-token", former
 	if err := p.config.Save(t.Context(), key, g); err != nil {
@@ -137,7 +141,7 @@ func ownSecrets(t *testing.T) {
 				for _, host := range []string{"https://portal.example", "https://old.example"} {
 					req := post(t, host+path, formType, "a=1")
 					var sent *http.Request
-					tr := &b24oauth.Transport{Source: c.source(p), Base: tripper(func(r *http.Request) (*http.Response, error) {
+					tr := &b24oauth.Transport{Source: c.source(p), Base: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 						sent = r
 						return answer(401, expiredBody), nil
 					})}
@@ -225,13 +229,13 @@ func TestRequestsWithoutATokenToBeHadFailClearly(t *testing.T) {
 		want   error
 		says   string
 	}{
-		{"no Source", nil, b24oauth.ErrClientRejected, "Source is nil"},
-		{"a nil *TokenSource", none, b24oauth.ErrClientRejected, "Source is nil"},
+		{"no Source", nil, b24oauth.ErrMisconfigured, "Source is nil"},
+		{"a nil *TokenSource", none, b24oauth.ErrMisconfigured, "Source is nil"},
 		{"no grant", p.config.TokenSource("unknown"), b24oauth.ErrNoGrant, "unknown"},
-		{"a token without AccessToken", oauth2.StaticTokenSource(&oauth2.Token{}), b24oauth.ErrClientRejected, "without AccessToken"},
-		{"no token and no error", sourceFunc(func() (*oauth2.Token, error) { return nil, nil }), b24oauth.ErrClientRejected, "without AccessToken"},
+		{"a token without AccessToken", oauth2.StaticTokenSource(&oauth2.Token{}), b24oauth.ErrMisconfigured, "without AccessToken"},
+		{"no token and no error", sourceFunc(func() (*oauth2.Token, error) { return nil, nil }), b24oauth.ErrMisconfigured, "without AccessToken"},
 		{"a failing source", sourceFunc(func() (*oauth2.Token, error) { return nil, broken }), broken, "broken"},
-		{"an endpoint that is none", oauth2.StaticTokenSource((&oauth2.Token{AccessToken: "x"}).WithExtra(map[string]any{"client_endpoint": "http://portal.example/rest/"})), b24oauth.ErrClientRejected, "not https"},
+		{"an endpoint that is none", oauth2.StaticTokenSource((&oauth2.Token{AccessToken: "x"}).WithExtra(map[string]any{"client_endpoint": "http://portal.example/rest/"})), b24oauth.ErrMisconfigured, "not https"},
 	} {
 		body := watch("a=1")
 		req := post(t, stubPortal+"m", formType, body)

@@ -86,7 +86,7 @@ func NewServer() *Server {
 }
 
 // NewMemoryServer starts a Server that is reached over [net.Pipe], and only
-// by the clients that it gives: [Server.Client] and the HTTPClient of
+// by the clients that it gives: [Server.Client] and the TokenClient of
 // [Server.Config]. A network client has no other way to it. Started inside a
 // bubble of testing/synctest it lives by the bubble's clock. Its hosts are
 // names under localhost, which count as loopback. Close it when finished.
@@ -208,7 +208,7 @@ func (s *Server) ClientSecret() string { return s.clientSecret }
 func (s *Server) Client() *http.Client { return &http.Client{Transport: s.transport} }
 
 // Config returns a configuration of the application, ready to use: with its
-// credentials, the TokenURL and an HTTPClient that reaches the server. The
+// credentials, the TokenURL and a TokenClient that reaches the server. The
 // Store is left nil; set it, or anything else, before the first use.
 //
 // To call a server in memory, give the [b24oauth.Transport] a Base that reaches
@@ -218,7 +218,7 @@ func (s *Server) Config() *b24oauth.Config {
 		ClientID:     s.clientID,
 		ClientSecret: s.clientSecret,
 		TokenURL:     s.TokenURL(),
-		HTTPClient:   s.Client(),
+		TokenClient:  s.Client(),
 	}
 }
 

@@ -31,11 +31,11 @@ func TestCloseEndsWhatIsRunning(t *testing.T) {
 		srv.HoldTokens()
 		srv.DelayTokens(1, 1000*time.Hour)
 		body, unfinished := io.Pipe()
-		upload := request(t, "POST", srv.Endpoint()+"m", formType, "")
-		upload.Body, upload.ContentLength = body, -1
+		chunked := request(t, "POST", srv.Endpoint()+"m", formType, "")
+		chunked.Body, chunked.ContentLength = body, -1
 		failed := make(chan error, 2)
 		for _, req := range []*http.Request{
-			request(t, "GET", srv.TokenURL()+"?"+refreshParams(srv, g.RefreshToken).Encode(), "", ""), upload,
+			request(t, "GET", srv.TokenURL()+"?"+refreshParams(srv, g.RefreshToken).Encode(), "", ""), chunked,
 		} {
 			go func() {
 				resp, err := srv.Client().Do(req)
@@ -189,13 +189,13 @@ func TestConfigReachesTheServer(t *testing.T) {
 		if c.ClientID != srv.ClientID() || c.ClientSecret != srv.ClientSecret() || c.TokenURL != srv.TokenURL() || c.Store != nil {
 			t.Errorf("configuration of %s at %s, with a store: %t", c.ClientID, c.TokenURL, c.Store != nil)
 		}
-		resp, err := c.HTTPClient.Get(c.TokenURL)
+		resp, err := c.TokenClient.Get(c.TokenURL)
 		if err != nil {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		c.HTTPClient.Timeout = time.Second
-		if srv.Config().HTTPClient.Timeout != 0 || srv.Config() == c {
+		c.TokenClient.Timeout = time.Second
+		if srv.Config().TokenClient.Timeout != 0 || srv.Config() == c {
 			t.Error("two configurations share what a test may change")
 		}
 	})

@@ -25,7 +25,7 @@ func openOurs(t *testing.T, c conditions) *subject {
 	var sent tally
 	var failures failures
 	config := srv.Config()
-	config.HTTPClient = &http.Client{Transport: sent.over(config.HTTPClient.Transport)}
+	config.TokenClient = &http.Client{Transport: sent.over(config.TokenClient.Transport)}
 	config.Store = new(b24oauth.MemoryStore)
 	config.OnEvent = failures.add
 	source := newSource(t, srv, config)

@@ -44,7 +44,6 @@ var damages = []struct {
 	{"without a key", replacing(`"key": "[^"]*"`, `"key": ""`), "empty, truncated or damaged"},
 	{"with a broken key", replacing(`"key": "[^"]*"`, `"key": "%z`+tellTale+`"`), "empty, truncated or damaged"},
 	{"of another key", replacing(`"key": "[^"]*"`, `"key": "`+tellTale+`"`), "belongs to another key"},
-	{"without a nonce", replacing(`"nonce": "[^"]*"`, `"nonce": ""`), "empty, truncated or damaged"},
 	{"without a grant", replacing(`(?s)"grant": \{.*\}\n\}`, `"grant": null}`), "is not usable"},
 	{"with an empty grant", replacing(`(?s)"grant": \{.*\}\n\}`, `"grant": {}}`), "is not usable"},
 	{"with a grant of another form", replacing(`(?s)"grant": \{.*\}\n\}`, `"grant": "`+tellTale+`"}`), "is not usable"},

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/filestore"
@@ -67,6 +69,32 @@ func diskRole(dir string) error {
 		return fmt.Errorf("a disk that fills up while fn runs: Update = %v, then Load = %v, %v", err, g, loadErr)
 	}
 	if err := os.Remove(ballast); err != nil {
+		return err
+	}
+	// A grant that needs more than the room that was taken. What was taken is
+	// enough for others to be kept out.
+	err = s.Update(ctx, "key", func(_ context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+		_, err := fillDisk(ballast)
+		g = pair(g.UserID + 1)
+		g.Scope = strings.Repeat("s", 64<<10)
+		return g, err
+	})
+	if !errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("a grant that there is no room for: Update = %v", err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		return err
+	}
+	other, err := filestore.Open(dir)
+	if err != nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if err := other.Update(waiting, "key", addOne); !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("another Store after the failed save: Update = %v", err)
+	}
+	if err := s.Update(ctx, "key", addOne); err != nil {
 		return err
 	}
 

@@ -1,10 +1,7 @@
 package filestore
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,13 +14,6 @@ import (
 )
 
 const (
-	// format is the only form that the files have had.
-	format = 1
-
-	// tooLarge is more than any grant needs and little enough to be read
-	// into memory unseen.
-	tooLarge = 1 << 20
-
 	// growth is how much longer than the grant before it a new grant can be
 	// without needing room that was not taken beforehand.
 	growth = 4096
@@ -32,64 +22,10 @@ const (
 	saveBudget = 10 * time.Second
 )
 
-// contents is a grant file.
-type contents struct {
-	Format int             `json:"format"`
-	Key    string          `json:"key"` // escaped, but in full: JSON cannot hold every string
-	Nonce  string          `json:"nonce"`
-	Grant  json.RawMessage `json:"grant"`
-
-	key string // Key without its escapes
-}
-
-var (
-	errForeign = errors.New("it belongs to another key: was it copied or renamed?")
-	errDamaged = errors.New("it is empty, truncated or damaged")
-)
-
-// unusable is the error for a file that is there and cannot be used. It
-// quotes nothing of the file, which may hold tokens.
-func unusable(path string, why error) error {
-	return fmt.Errorf("b24oauth/filestore: %s is not usable: %w; it was left as it is: restore it from a backup, or remove it and install the application again", path, why)
-}
-
-func decode(raw []byte) (*contents, error) {
-	var c contents
-	if err := json.Unmarshal(raw, &c); err != nil {
-		// The decoder's own words can quote the file.
-		return nil, errDamaged
-	}
-	if c.Format > format {
-		return nil, fmt.Errorf("it has format %d, written by a later release; this one reads up to %d", c.Format, format)
-	}
-	key, ok := unescape(c.Key)
-	if c.Format < 1 || c.Nonce == "" || !ok || key == "" {
-		return nil, errDamaged
-	}
-	c.key = key
-	return &c, nil
-}
-
-func encode(key string, g *b24oauth.Grant) ([]byte, error) {
-	stored, err := g.MarshalBinary()
-	if err != nil {
-		return nil, err
-	}
-	// The nonce makes two writes of equal grants differ.
-	c := contents{Format: format, Key: escape(key), Nonce: rand.Text(), Grant: stored}
-	raw, err := json.MarshalIndent(c, "", "\t")
-	if err != nil {
-		return nil, err
-	}
-	if len(raw) >= tooLarge {
-		return nil, fmt.Errorf("the grant takes %d bytes; a file of %d or more would not be read again", len(raw), tooLarge)
-	}
-	return append(raw, '\n'), nil
-}
-
 // grantFile is where the grant of one key is kept.
 type grantFile struct {
 	key  string
+	dir  directory
 	base string // path without a suffix
 }
 
@@ -97,35 +33,48 @@ func (f grantFile) path() string { return f.base + grantSuffix }
 
 // stored is what a grant file holds; the zero value if there is none.
 type stored struct {
-	raw   []byte
 	grant *b24oauth.Grant
+	fence string // the grant's as it was read: fn may write into the grant
+	size  int
 }
 
+// reachable returns an error if there is no grant because another directory
+// is under the path: no lock file is to be left in that one.
+func (f grantFile) reachable() error {
+	if _, err := os.Lstat(f.path()); !errors.Is(err, fs.ErrNotExist) {
+		return nil // read says what else there may be
+	}
+	return f.dir.same()
+}
+
+// read returns the stored grant, or the zero value if there is none in the
+// right directory.
 func (f grantFile) read(ctx context.Context) (stored, error) {
 	raw, err := readFile(ctx, f.path())
 	if errors.Is(err, fs.ErrNotExist) {
-		// No directory is not the same as no grant: what is not stored
-		// is given up, what cannot be reached is not.
-		if _, err := os.Stat(filepath.Dir(f.base)); err != nil {
-			return stored{}, fmt.Errorf("b24oauth/filestore: the directory cannot be reached: %w", err)
-		}
-		return stored{}, nil
+		return stored{}, f.dir.same()
 	}
 	if err != nil {
 		return stored{}, err
 	}
+	return f.parse(f.path(), raw)
+}
+
+// parse returns the grant that was read from path, which may be the staged
+// file.
+func (f grantFile) parse(path string, raw []byte) (stored, error) {
 	c, err := decode(raw)
 	if err != nil {
-		return stored{}, unusable(f.path(), err)
+		return stored{}, &unusable{path, err}
 	}
 	if c.key != f.key {
-		return stored{}, unusable(f.path(), errForeign)
+		return stored{}, &unusable{path, errForeign}
 	}
 	g := new(b24oauth.Grant)
 	if err := g.UnmarshalBinary(c.Grant); err != nil {
-		return stored{}, unusable(f.path(), err)
+		return stored{}, &unusable{path, err}
 	}
-	return stored{raw: raw, grant: g}, nil
+	return stored{grant: g, fence: g.Fence(), size: len(raw)}, nil
 }
 
 // readFile returns what is in the file. Its error names the file and wraps
@@ -145,7 +94,7 @@ func readOnce(path string) ([]byte, error) {
 		return nil, fmt.Errorf("b24oauth/filestore: the grant cannot be read: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, unusable(path, errors.New("it is not a regular file"))
+		return nil, &unusable{path, errNotRegular}
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -157,24 +106,24 @@ func readOnce(path string) ([]byte, error) {
 		return nil, fmt.Errorf("b24oauth/filestore: the grant cannot be read: %w", err)
 	}
 	if len(raw) > tooLarge {
-		return nil, unusable(path, errors.New("it is larger than 1 MiB"))
+		return nil, &unusable{path, errTooLarge}
 	}
 	return raw, nil
 }
 
-// unchanged returns ErrConflict if the file is no longer what it was when
-// given was read. Nobody else holds the lock, but a restored backup or a
-// person with an editor does not ask for it.
+// unchanged returns ErrConflict if the file no longer holds the grant that
+// given was, by [b24oauth.Grant.Fence]. Nobody else holds the lock, but a
+// restored backup or a person with an editor does not ask for it.
 func (f grantFile) unchanged(ctx context.Context, given stored) error {
-	raw, err := readFile(ctx, f.path())
+	now, err := f.read(ctx)
+	var damaged *unusable
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		raw = nil
+	case errors.As(err, &damaged):
+		return fmt.Errorf("%w: %w", b24oauth.ErrConflict, err)
 	case err != nil:
 		return err
-	}
-	if !bytes.Equal(raw, given.raw) {
-		return fmt.Errorf("%w: %s is not the file that was read", b24oauth.ErrConflict, f.path())
+	case now.fence != given.fence:
+		return fmt.Errorf("%w: %s does not hold the grant that was read", b24oauth.ErrConflict, f.path())
 	}
 	return nil
 }
@@ -201,7 +150,7 @@ func (f grantFile) remove(given stored) error {
 	if err := f.unchanged(ctx, given); err != nil {
 		return err
 	}
-	if given.raw == nil {
+	if given.grant == nil {
 		return nil
 	}
 	return change(f.path(), func() error {

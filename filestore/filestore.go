@@ -7,10 +7,11 @@
 // user has to install the application again. So an Update here holds a lock
 // on the grant in every process; the new grant is written beside the old
 // one, synced and renamed over it, so that a kill or a power cut leaves
-// either the old grant or the new one; and the room for it is taken before
-// the token is exchanged, so that a full disk is found while the old token
-// is still good. An Update that dies leaves a mark, by which the next one
-// knows that an invalid token may be that Update's doing.
+// either the old grant or the new one; the room for it is taken before the
+// token is exchanged, so that a full disk is found while the old token is
+// still good; and a new grant that was written and not renamed any more is
+// renamed by the next Update, if it is the newer one by [b24oauth.Lineage] or
+// there is none.
 //
 // A grant is a JSON file that a person can read, if it is the file's owner
 // (0600). It contains the tokens in plain text; package sealedstore over this
@@ -32,11 +33,16 @@
 // another name. For several machines use the packages sqlstore or redisstore.
 //
 // Removing a lock file while a program runs lets two Updates run at once.
-// To remove a grant by hand, remove its .json file.
+//
+// To delete a grant, call [b24oauth.Config.Delete], which leaves a file that
+// says so. Removing a .json file by hand while a program runs deletes nothing:
+// a process that has the grant takes the Store for emptied and writes the
+// file back.
 package filestore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -53,22 +59,28 @@ import (
 //
 // The lock does not run out: the context that Update gives to its function
 // never ends. A holder that stalls makes the others wait, until their own
-// contexts end; a holder that is killed makes nobody wait.
+// contexts end; a holder that is killed makes nobody wait, unless a save of
+// its failed before: then the others wait until 45 s after that Update began.
 //
 // A grant file that is empty, truncated, larger than 1 MiB, the copy of
 // another key's file or otherwise not a grant is an error of Load and Update
 // that names the file and quotes nothing of it. The file is left as it is and
 // no function is called.
+//
+// A directory that has gone, or another one under its path, such as the mount
+// point of a volume that is not mounted, is an error too and not a Store
+// without grants. Once the directory is back, the Store works again.
 type Store struct {
-	dir string // absolute, without symbolic links
+	dir   directory
+	owner string // random, so that a mark of this Store's is known again
 }
 
-var _ b24oauth.Store = (*Store)(nil)
+var _ b24oauth.Lister = (*Store)(nil)
 
 // Open returns a Store in dir. A directory that does not exist is made, for
 // its owner alone (0700); one that exists keeps its permissions. It must be
-// writable, and stay where it is while the Store is in use. There is nothing
-// to close.
+// writable, and stay the same while the Store is in use. There is nothing to
+// close.
 func Open(dir string) (*Store, error) {
 	if dir == "" {
 		return nil, errors.New("b24oauth/filestore: no directory given: pass the one that keeps the grants")
@@ -80,7 +92,7 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(abs, 0o700); err != nil {
 		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w; pass a directory, or a path where one can be made", dir, err)
 	}
-	// Two paths to one directory are to share the turns of this process.
+	// Two paths to one directory are to share the exclusivity of this process.
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
 		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w", dir, err)
 	}
@@ -90,7 +102,11 @@ func Open(dir string) (*Store, error) {
 	}
 	probe.Close()
 	os.Remove(probe.Name())
-	return &Store{dir: abs}, nil
+	d, err := openDirectory(abs)
+	if err != nil {
+		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w", dir, err)
+	}
+	return &Store{dir: d, owner: rand.Text()}, nil
 }
 
 // Load implements [b24oauth.Store]. It reads the file and takes no lock.
@@ -113,19 +129,22 @@ func (s *Store) Load(ctx context.Context, key string) (*b24oauth.Grant, error) {
 }
 
 // Update implements [b24oauth.Store]. Waiting goroutines of one process are
-// woken as soon as it is their turn, other processes look every 50 ms at
-// first and every second later on.
+// woken as soon as the one before them ends, other processes poll every 50 ms
+// at first and every second later on.
 //
-// An error with which the grant that fn returned could not be saved leaves
-// the mark of an Update that never ended: the caller is alive and will try
-// again, but another process may come first, with the refresh token that is
-// used up.
+// After an error with which the grant that fn returned could not be saved,
+// only this Store's next Update of the key goes on, at once, until one saves
+// or 45 s after that Update began: others would come with the refresh token
+// that is used up.
 func (s *Store) Update(ctx context.Context, key string, fn func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error)) error {
 	f, err := s.file(key)
 	if err != nil {
 		return err
 	}
-	l, err := takeLock(ctx, f.base+lockSuffix)
+	if err := f.reachable(); err != nil {
+		return err
+	}
+	l, err := takeLock(ctx, f.base+lockSuffix, s.owner)
 	if err != nil {
 		return err
 	}
@@ -135,9 +154,12 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 	if err != nil {
 		return err
 	}
+	if given, err = f.recover(ctx, given); err != nil {
+		return err
+	}
 	// Whatever can fail for want of room or permission does so now, while
 	// the refresh token in given is still good.
-	next, err := stage(f.base+newSuffix, len(given.raw)+growth)
+	next, err := stage(f.base+newSuffix, given.size+growth)
 	if err != nil {
 		return err
 	}
@@ -145,41 +167,41 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("b24oauth/filestore: %w", err)
 	}
-	if err := l.mark(); err != nil {
-		return err
-	}
 
 	g, err := fn(context.WithoutCancel(ctx), given.grant)
-	remove := errors.Is(err, b24oauth.ErrDelete)
 	switch {
-	case remove:
-	case err != nil && l.inherited:
-		return fmt.Errorf("%w; an earlier Update of %s never ended: %w", err, f.path(), b24oauth.ErrConflict)
+	case errors.Is(err, b24oauth.ErrDelete):
+		err = f.remove(given)
 	case err != nil:
 		return err
 	case g == nil:
 		return nil
+	default:
+		if err = f.save(next, given, g); err != nil && !errors.Is(err, b24oauth.ErrConflict) {
+			next.discard() // to have room for the mark
+			return errors.Join(err, l.keepLease(s.owner))
+		}
 	}
-
-	if remove {
-		err = f.remove(given)
-	} else {
-		err = f.save(next, given, g)
+	if err == nil || errors.Is(err, b24oauth.ErrConflict) {
+		l.settle()
 	}
-	l.settled = err == nil || errors.Is(err, b24oauth.ErrConflict)
 	return err
 }
 
-// Keys returns the keys of all grants in the directory, sorted by file name.
-// Each iteration reads the directory anew. A file that looks like a grant and
-// does not tell its key is yielded as an error that names it, and the
-// iteration goes on; it ends with an error when ctx does. The grants
-// themselves are not read: Load tells whether one is whole.
+// Keys implements [b24oauth.Lister], in the order of the file names. It reads
+// each file, since nothing else tells a deleted grant: ten thousand take about
+// a second from a warm cache. A file that looks like a grant and does not tell
+// its key is yielded as an error that names it; one that tells its key and is
+// otherwise damaged is yielded as that key, and Load says what is wrong.
 func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		entries, err := os.ReadDir(s.dir)
+		entries, err := os.ReadDir(s.dir.path)
+		if err := s.dir.same(); err != nil {
+			yield("", err)
+			return
+		}
 		if err != nil {
-			yield("", fmt.Errorf("b24oauth/filestore: %w", err))
+			yield("", fmt.Errorf("b24oauth/filestore: the grants cannot be listed: %w; check the owner and the permissions of the directory", err))
 			return
 		}
 		// A file that is replaced while the directory is read can be
@@ -206,35 +228,41 @@ func (s *Store) file(key string) (grantFile, error) {
 	if key == "" {
 		return grantFile{}, errors.New("b24oauth/filestore: the key is empty: choose one, such as the portal's member_id")
 	}
-	return grantFile{key: key, base: filepath.Join(s.dir, fileName(key))}, nil
+	return grantFile{key: key, dir: s.dir, base: filepath.Join(s.dir.path, fileName(key))}, nil
 }
 
 // keyOf returns the key of the grant file with that name, or "" if it is not
-// one or has gone.
+// one, is a tombstone or has gone.
 func (s *Store) keyOf(ctx context.Context, name string) (string, error) {
 	key, kind := parseFileName(name)
-	path := filepath.Join(s.dir, name)
+	path := filepath.Join(s.dir.path, name)
 	switch kind {
 	case notGrant:
 		return "", nil
 	case misnamed:
 		return "", fmt.Errorf("b24oauth/filestore: %s is not a grant: no key has that name; give it back the name it had, or remove it", path)
-	case namedByKey:
-		return key, nil
 	}
 	raw, err := readFile(ctx, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
+	var c *contents
+	if err == nil {
+		if c, err = decode(raw); err != nil {
+			err = &unusable{path, err}
+		} else if fileName(c.key)+grantSuffix != name {
+			err = &unusable{path, errForeign}
+		}
+	}
 	if err != nil {
+		if kind == namedByKey {
+			return key, nil
+		}
 		return "", err
 	}
-	c, err := decode(raw)
-	if err != nil {
-		return "", unusable(path, err)
-	}
-	if fileName(c.key)+grantSuffix != name {
-		return "", unusable(path, errForeign)
+	var g b24oauth.Grant
+	if err := g.UnmarshalBinary(c.Grant); err == nil && !g.Deleted.IsZero() {
+		return "", nil
 	}
 	return c.key, nil
 }

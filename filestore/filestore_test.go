@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -75,22 +74,6 @@ func TestEmptyKeyIsAnError(t *testing.T) {
 	}
 }
 
-// A source gives up a grant that is not stored any more; a volume that is not
-// mounted must not look like that.
-func TestMissingDirectoryIsNotAMissingGrant(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "grants")
-	s := open(t, dir)
-	if err := os.Remove(dir); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Load(t.Context(), "key"); err == nil || errors.Is(err, b24oauth.ErrNoGrant) {
-		t.Errorf("Load = %v; want an error, and not ErrNoGrant", err)
-	}
-	if err := s.Update(t.Context(), "key", addOne); err == nil {
-		t.Error("Update succeeds")
-	}
-}
-
 func TestFileCanBeReadByAPerson(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -107,7 +90,6 @@ func TestFileCanBeReadByAPerson(t *testing.T) {
 	want := `{
 	"format": 1,
 	"key": "%50ortal%2f1",
-	"nonce": "…",
 	"grant": {
 		"v": 1,
 		"access_token": "a",
@@ -116,68 +98,8 @@ func TestFileCanBeReadByAPerson(t *testing.T) {
 	}
 }
 `
-	got := regexp.MustCompile(`"nonce": "[A-Z2-7]{26}"`).ReplaceAllString(string(raw), `"nonce": "…"`)
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, string(raw)); diff != "" {
 		t.Errorf("the file (-want +got):\n%s", diff)
-	}
-}
-
-// What another program does to the file while fn runs, without the lock.
-func TestFileChangedMeanwhileIsAConflict(t *testing.T) {
-	path := func(dir string) string { return filepath.Join(dir, "grant-key.json") }
-	for name, meanwhile := range map[string]func(dir string) error{
-		"removed": func(dir string) error { return os.Remove(path(dir)) },
-		"an older one restored": func(dir string) error {
-			raw, err := os.ReadFile(filepath.Join(dir, "backup"))
-			return errors.Join(err, os.WriteFile(path(dir), raw, 0o600))
-		},
-		"truncated": func(dir string) error { return os.Truncate(path(dir), 10) },
-	} {
-		for outcome, end := range map[string]error{"stored": nil, "deleted": b24oauth.ErrDelete} {
-			t.Run(name+"/"+outcome, func(t *testing.T) {
-				dir := t.TempDir()
-				s := open(t, dir)
-				store(t, s, 1)
-				if err := os.Link(path(dir), filepath.Join(dir, "backup")); err != nil {
-					t.Skip(err)
-				}
-				store(t, s, 1) // the same grant, but another value
-				var then []byte
-				err := s.Update(t.Context(), "key", func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) {
-					if err := meanwhile(dir); err != nil {
-						t.Fatal(err)
-					}
-					then, _ = os.ReadFile(path(dir))
-					return pair(2), end
-				})
-				if !errors.Is(err, b24oauth.ErrConflict) {
-					t.Errorf("Update = %v; want ErrConflict", err)
-				}
-				if now, _ := os.ReadFile(path(dir)); string(now) != string(then) {
-					t.Errorf("the file was %q and is %q", then, now)
-				}
-			})
-		}
-	}
-}
-
-func TestGrantThatAppearsMeanwhileIsAConflict(t *testing.T) {
-	path, whole := grantFile(t, "key")
-	s := open(t, filepath.Dir(path))
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	err := s.Update(t.Context(), "key", func(_ context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
-		if g != nil {
-			t.Errorf("fn was given %v", g)
-		}
-		return pair(2), os.WriteFile(path, whole, 0o600)
-	})
-	if !errors.Is(err, b24oauth.ErrConflict) {
-		t.Errorf("Update = %v; want ErrConflict", err)
-	}
-	if g, err := s.Load(t.Context(), "key"); err != nil || g.AccessToken != tellTale {
-		t.Errorf("Load = %v, %v; want what appeared", g, err)
 	}
 }
 
@@ -191,26 +113,6 @@ func TestGrantTooLargeToBeReadAgainIsNotWritten(t *testing.T) {
 		t.Error("Update with a grant of more than 1 MiB succeeds")
 	}
 	wantPair(t, s, 1)
-}
-
-func TestLeftoversAreNeitherGrantsNorInTheWay(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir)
-	leftover := filepath.Join(dir, "grant-key.new")
-	if err := os.WriteFile(leftover, []byte("half a grant"), 0o400); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Load(t.Context(), "key"); !errors.Is(err, b24oauth.ErrNoGrant) {
-		t.Errorf("Load = %v; want ErrNoGrant", err)
-	}
-	for key, err := range s.Keys(t.Context()) {
-		t.Errorf("Keys yields %q, %v", key, err)
-	}
-	store(t, s, 1)
-	wantPair(t, s, 1)
-	if _, err := os.Stat(leftover); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the leftover is still there: %v", err)
-	}
 }
 
 // A refresh token that could not be replaced must not be used up.
@@ -233,7 +135,5 @@ func TestNothingIsRenewedThatCouldNotBeSaved(t *testing.T) {
 	if err := os.RemoveAll(filepath.Dir(inTheWay)); err != nil {
 		t.Fatal(err)
 	}
-	if fail(t, s) {
-		t.Error("a failing Update after one that did not begin is a conflict")
-	}
+	store(t, s, 2)
 }

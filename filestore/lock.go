@@ -9,62 +9,73 @@ import (
 
 	"github.com/gofrs/flock"
 
-	"github.com/b24go/b24oauth/internal/turns"
+	"github.com/b24go/b24oauth/internal/keylock"
 )
 
 const (
 	firstPoll = 50 * time.Millisecond
 	lastPoll  = time.Second
-
-	// markAt is where the mark begins. Windows lets nobody write the first
-	// byte, on which the lock stands there.
-	markAt = 1
 )
 
-// lock is the right to update one grant: a turn in this process and the lock
-// on a file among all. The file also carries the mark, which is set while fn
-// runs or what it returned is not saved. A holder that is killed cannot
-// empty it.
+// lock is the right to update one grant: exclusivity in this process, and the
+// lock on a file among all. A holder that is killed loses both.
 type lock struct {
-	leave     func()
-	flock     *flock.Flock
-	file      *os.File // the lock file once more, to write the mark
-	inherited bool     // the mark was there when the lock was taken
-	settled   bool     // release may empty the mark
+	unlock func()
+	flock  *flock.Flock
+	file   *os.File // the lock file once more, for its mark
+	taken  time.Time
+	mark   mark // that was found; the zero value if there was none
+	markAt int64
 }
 
-// takeLock waits for the lock on the file at path, which it makes if there is
-// none, until ctx ends.
-func takeLock(ctx context.Context, path string) (*lock, error) {
-	leave, err := inProcess.Take(ctx, path)
+// takeLock waits until ctx ends for the lock on the file at path, which it
+// makes if there is none, and for the end of another owner's mark.
+func takeLock(ctx context.Context, path, owner string) (*lock, error) {
+	for interval := firstPoll; ; interval = min(2*interval, lastPoll) {
+		l, err := lockFile(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		left := l.mark.keepsOut(owner)
+		if left <= 0 {
+			return l, nil
+		}
+		// Given back meanwhile, since the mark's owner is to get it at once.
+		l.release()
+		if err := sleep(ctx, interval); err != nil {
+			return nil, fmt.Errorf("b24oauth/filestore: %s is kept for an Update that could not save its grant, for %v more: %w", path, left.Round(time.Second), err)
+		}
+	}
+}
+
+// lockFile waits for the lock alone.
+func lockFile(ctx context.Context, path string) (*lock, error) {
+	unlock, err := inProcess.Lock(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("b24oauth/filestore: waiting for another Update of the grant: %w", err)
 	}
-	l := &lock{leave: leave, flock: flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR))}
+	l := &lock{unlock: unlock, flock: flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR))}
 	if err := l.wait(ctx); err != nil {
-		leave()
+		unlock()
 		return nil, err
 	}
+	l.taken = time.Now()
 	// Closed only with the lock: where locks belong to the process and not
 	// to an open file, closing any handle of the file ends them.
 	l.file, err = os.OpenFile(path, os.O_RDWR, 0)
 	if err == nil {
-		var info os.FileInfo
-		if info, err = l.file.Stat(); err == nil {
-			l.inherited = info.Size() > markAt
-			return l, nil
-		}
+		l.mark, l.markAt, err = readMark(l.file)
 	}
-	l.release()
-	return nil, fmt.Errorf("b24oauth/filestore: the lock is not usable: %w; check the owner and the permissions of the file", err)
+	if err != nil {
+		l.release()
+		return nil, fmt.Errorf("b24oauth/filestore: the lock is not usable: %w; check the owner and the permissions of the file", err)
+	}
+	return l, nil
 }
 
 // wait polls, because no system call waits for a file lock and a context.
 func (l *lock) wait(ctx context.Context) error {
-	for pause := firstPoll; ; pause = min(2*pause, lastPoll) {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("b24oauth/filestore: waiting for the lock %s: %w", l.flock.Path(), err)
-		}
+	for interval := firstPoll; ; interval = min(2*interval, lastPoll) {
 		locked, err := l.flock.TryLock()
 		if err != nil {
 			return fmt.Errorf("b24oauth/filestore: the grant cannot be locked, so it cannot be changed: %w", err)
@@ -72,43 +83,33 @@ func (l *lock) wait(ctx context.Context) error {
 		if locked {
 			return nil
 		}
-		// Up to a quarter less, so that those who wait do not look in step.
-		pause := pause - rand.N(pause/4)
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
+		if err := sleep(ctx, interval); err != nil {
+			return fmt.Errorf("b24oauth/filestore: waiting for the lock %s: %w", l.flock.Path(), err)
 		}
 	}
 }
 
-// mark says that an Update has begun. From here on release empties the mark
-// unless the caller takes settled back. The mark is not synced: a power cut
-// leaves nobody behind who could still save what the exchange brought.
-func (l *lock) mark() error {
-	l.settled = true
-	if l.inherited {
+// sleep waits up to a quarter less than interval, so that those who wait do not
+// poll in step, and returns ctx's error if that ends first.
+func sleep(ctx context.Context, interval time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(interval - rand.N(interval/4+1)):
 		return nil
 	}
-	text := fmt.Sprintf("\nan Update began at %s in process %d and has not ended\n", time.Now().UTC().Format(time.RFC3339), os.Getpid())
-	if _, err := l.file.WriteAt([]byte(text), markAt); err != nil {
-		return fmt.Errorf("b24oauth/filestore: the lock cannot be marked: %w", err)
-	}
-	return nil
 }
 
 // release gives the lock back.
 func (l *lock) release() {
-	if l.settled {
-		l.file.Truncate(markAt)
-	}
 	l.flock.Unlock()
 	if l.file != nil {
 		l.file.Close()
 	}
-	l.leave()
+	l.unlock()
 }
 
-// inProcess makes the goroutines of this process wait for each other without
-// looking at the file, whatever Store they came through. By path of the lock
-// file.
-var inProcess turns.Turns
+// inProcess locks by the path of the lock file, for all Stores of this process:
+// its goroutines would poll the file against each other otherwise, and nobody
+// would wake the next one when one ends.
+var inProcess keylock.Locks

@@ -21,6 +21,7 @@ const (
 	dirVariable  = "FILESTORE_TEST_DIR"
 
 	roleHold  = "hold"  // says "held" while its Update runs, which never ends
+	roleStage = "stage" // says "staged" when the next grant is written and not yet the stored one
 	roleCount = "count" // adds one, increments times
 	roleWrite = "write" // adds one and says the number, until it is killed
 	roleDisk  = "disk"  // the test of a full and a read-only file system
@@ -55,6 +56,12 @@ func play(role, dir string) error {
 			_, err := io.Copy(io.Discard, os.Stdin) // until the parent closes it
 			return pair(100), err
 		})
+	case roleStage:
+		filestore.SetRename(func(string, string) error {
+			fmt.Println("staged")
+			select {}
+		})
+		return s.Update(ctx, "key", addOne)
 	case roleCount:
 		for range increments {
 			if err := s.Update(ctx, "key", addOne); err != nil {
@@ -79,7 +86,12 @@ func play(role, dir string) error {
 
 // pair returns the n-th grant of a chain of renewals.
 func pair(n int64) *b24oauth.Grant {
-	return &b24oauth.Grant{UserID: n, AccessToken: fmt.Sprintf("access %d", n), RefreshToken: fmt.Sprintf("refresh %d", n)}
+	return &b24oauth.Grant{
+		UserID:       n,
+		AccessToken:  fmt.Sprintf("access %d", n),
+		RefreshToken: fmt.Sprintf("refresh %d", n),
+		Lineage:      b24oauth.Lineage{Root: 1, Generation: uint64(n)},
+	}
 }
 
 func addOne(_ context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
@@ -200,15 +212,15 @@ func TestProcessesLoseNoUpdate(t *testing.T) {
 func TestKilledProcessesLeaveTheOldGrantOrTheNew(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	var told int64
+	var reported int64
 	for i := range 30 {
 		p := start(t, roleWrite, dir)
-		number(t, p.line(t), &told)
+		number(t, p.line(t), &reported)
 		// Somewhere in the milliseconds that an Update takes.
 		<-time.After(time.Duration(i) * 300 * time.Microsecond)
 		p.cmd.Process.Kill()
 		for line := range p.lines {
-			number(t, line, &told)
+			number(t, line, &reported)
 		}
 		p.cmd.Wait()
 
@@ -216,13 +228,13 @@ func TestKilledProcessesLeaveTheOldGrantOrTheNew(t *testing.T) {
 		if err != nil {
 			t.Fatalf("after kill %d: %v", i, err)
 		}
-		if g.UserID != told && g.UserID != told+1 {
-			t.Errorf("after kill %d the grant is number %d; want %d, which was saved, or the one after it", i, g.UserID, told)
+		if g.UserID != reported && g.UserID != reported+1 {
+			t.Errorf("after kill %d the grant is number %d; want %d, which was saved, or the one after it", i, g.UserID, reported)
 		}
 		if want := pair(g.UserID); g.AccessToken != want.AccessToken || g.RefreshToken != want.RefreshToken {
 			t.Errorf("after kill %d the grant is a mixture: %v", i, g)
 		}
-		told = g.UserID
+		reported = g.UserID
 	}
 }
 

@@ -42,7 +42,7 @@ func TestReadersSeeWholeGrants(t *testing.T) {
 	}
 }
 
-// Two paths to a directory are one place, for the turns of a process too.
+// Two paths to a directory are one place, for the exclusivity within a process too.
 func TestWaitingForATurnTakesNoTimeInABubble(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(t.TempDir(), "link")
@@ -75,7 +75,7 @@ func TestWaitingForATurnTakesNoTimeInABubble(t *testing.T) {
 			}
 		}
 		if took := time.Since(begin); took != 0 {
-			t.Errorf("the one who waited had its turn after %v; want at once", took)
+			t.Errorf("the one who waited got exclusivity after %v; want at once", took)
 		}
 		wantPair(t, s, 2)
 	})

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/b24go/b24oauth/internal/canary"
 )
 
 func TestCanaryStaysInWhenTheCallerGivesUp(t *testing.T) {
@@ -57,8 +59,8 @@ func TestCanaryStaysInWhenTheCallerGivesUp(t *testing.T) {
 						defer cancel()
 						w.call(ctx, client, w.portal.URL+"/rest/")
 						_, err := w.config.Exchange(ctx, w.code, "")
-						w.tell(tellError(err))
-						w.tell(more())
+						w.collect(canary.Error(err))
+						w.collect(more())
 					})
 				}
 				calls.Wait()
@@ -71,6 +73,6 @@ func TestCanaryStaysInWhenTheCallerGivesUp(t *testing.T) {
 	}
 	written := output()
 	for _, w := range worlds {
-		w.check(t, "afterwards", written)
+		w.secrets.Check(t, "afterwards", written)
 	}
 }

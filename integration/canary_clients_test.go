@@ -23,9 +23,10 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/canary"
 )
 
-func slogTo(w io.Writer) *slog.Logger { return slog.New(everyHandler(w)) }
+func slogTo(w io.Writer) *slog.Logger { return slog.New(canary.LogHandler(w)) }
 
 // ownConnections is http.DefaultTransport with connections of its own, which
 // end with the test.
@@ -40,60 +41,60 @@ func ownConnections(t *testing.T) *http.Transport {
 // returns what it wrote elsewhere, above our Transport.
 var restClients = []struct {
 	name  string
-	build func(w *world) (*http.Client, func() []told)
+	build func(w *world) (*http.Client, func() []canary.Output)
 }{
-	{"the client of Config", func(w *world) (*http.Client, func() []told) {
+	{"the client of Config", func(w *world) (*http.Client, func() []canary.Output) {
 		w.t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
 		return w.config.Client(canaryKey), nothingMore
 	}},
-	{"an http.Client", func(w *world) (*http.Client, func() []told) {
+	{"an http.Client", func(w *world) (*http.Client, func() []canary.Output) {
 		return &http.Client{Transport: w.transport(b24oauth.PlaceAuto, ownConnections(w.t))}, nothingMore
 	}},
-	{"a token in the query always", func(w *world) (*http.Client, func() []told) {
+	{"a token in the query always", func(w *world) (*http.Client, func() []canary.Output) {
 		return &http.Client{Transport: w.transport(b24oauth.PlaceQuery, ownConnections(w.t))}, nothingMore
 	}},
-	{"a token in the header", func(w *world) (*http.Client, func() []told) {
+	{"a token in the header", func(w *world) (*http.Client, func() []canary.Output) {
 		return &http.Client{Transport: w.transport(b24oauth.PlaceHeader, ownConnections(w.t))}, nothingMore
 	}},
-	{"a source that only supplies the token", func(w *world) (*http.Client, func() []told) {
+	{"a source that only supplies the token", func(w *world) (*http.Client, func() []canary.Output) {
 		source := struct{ oauth2.TokenSource }{w.config.TokenSource(canaryKey)}
 		return &http.Client{Transport: &b24oauth.Transport{Source: source, Base: ownConnections(w.t)}}, nothingMore
 	}},
-	{"go-retryablehttp above", func(w *world) (*http.Client, func() []told) {
+	{"go-retryablehttp above", func(w *world) (*http.Client, func() []canary.Output) {
 		c := impatient()
 		c.Logger = log.New(os.Stderr, "", log.LstdFlags) // its default, whose os.Stderr is older than the test
 		c.HTTPClient = &http.Client{Transport: w.transport(b24oauth.PlaceAuto, ownConnections(w.t))}
 		return c.StandardClient(), nothingMore
 	}},
-	{"go-retryablehttp below", func(w *world) (*http.Client, func() []told) {
+	{"go-retryablehttp below", func(w *world) (*http.Client, func() []canary.Output) {
 		return &http.Client{Transport: w.transport(b24oauth.PlaceAuto, below(w.t))}, nothingMore
 	}},
-	{"HTTP/2 with a trace in the context", func(w *world) (*http.Client, func() []told) {
+	{"HTTP/2 with a trace in the context", func(w *world) (*http.Client, func() []canary.Output) {
 		return &http.Client{Transport: traced{w, w.transport(b24oauth.PlaceAuto, overHTTP2(w.t))}}, nothingMore
 	}},
-	{"HTTP/2 with a trace in the context and a token in the header", func(w *world) (*http.Client, func() []told) {
+	{"HTTP/2 with a trace in the context and a token in the header", func(w *world) (*http.Client, func() []canary.Output) {
 		return &http.Client{Transport: traced{w, w.transport(b24oauth.PlaceHeader, overHTTP2(w.t))}}, nothingMore
 	}},
-	{"a proxy", func(w *world) (*http.Client, func() []told) {
+	{"a proxy", func(w *world) (*http.Client, func() []canary.Output) {
 		return &http.Client{Transport: w.transport(b24oauth.PlaceQuery, through(w.t, w.portal))}, nothingMore
 	}},
-	{"a transport with errors of its own", func(w *world) (*http.Client, func() []told) {
+	{"a transport with errors of its own", func(w *world) (*http.Client, func() []canary.Output) {
 		return &http.Client{Transport: w.transport(b24oauth.PlaceQuery, wordy{ownConnections(w.t)})}, nothingMore
 	}},
-	{"otelhttp above", func(w *world) (*http.Client, func() []told) {
+	{"otelhttp above", func(w *world) (*http.Client, func() []canary.Output) {
 		exporter := tracetest.NewInMemoryExporter()
 		provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
 		tr := otelhttp.NewTransport(w.transport(b24oauth.PlaceAuto, ownConnections(w.t)), otelhttp.WithTracerProvider(provider))
-		return &http.Client{Transport: tr}, func() []told {
+		return &http.Client{Transport: tr}, func() []canary.Output {
 			if spans := exporter.GetSpans(); len(spans) == 0 {
 				w.t.Error("otelhttp exported no span")
 			}
-			return tellSpans(exporter.GetSpans())
+			return ofSpans(exporter.GetSpans())
 		}
 	}},
 }
 
-func nothingMore() []told { return nil }
+func nothingMore() []canary.Output { return nil }
 
 // tokenClients are the clients that a user may bring for token requests.
 var tokenClients = []struct {
@@ -102,19 +103,21 @@ var tokenClients = []struct {
 }{
 	{"our own client", func(*world, *b24oauth.Config) {}},
 	{"our own client and POST", func(_ *world, c *b24oauth.Config) { c.TokenMethod = http.MethodPost }},
-	{"http.DefaultClient", func(_ *world, c *b24oauth.Config) { c.HTTPClient = http.DefaultClient }},
-	{"an http.Client", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: ownConnections(w.t)} }},
-	{"HTTP/2", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: overHTTP2(w.t)} }},
-	{"a proxy", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: through(w.t, w.server)} }},
-	{"a transport with errors of its own", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: wordy{ownConnections(w.t)}} }},
-	{"a transport that panics", func(w *world, c *b24oauth.Config) {
-		c.HTTPClient = &http.Client{Transport: panicking{ownConnections(w.t)}}
+	{"http.DefaultClient", func(_ *world, c *b24oauth.Config) { c.TokenClient = http.DefaultClient }},
+	{"an http.Client", func(w *world, c *b24oauth.Config) { c.TokenClient = &http.Client{Transport: ownConnections(w.t)} }},
+	{"HTTP/2", func(w *world, c *b24oauth.Config) { c.TokenClient = &http.Client{Transport: overHTTP2(w.t)} }},
+	{"a proxy", func(w *world, c *b24oauth.Config) { c.TokenClient = &http.Client{Transport: through(w.t, w.server)} }},
+	{"a transport with errors of its own", func(w *world, c *b24oauth.Config) {
+		c.TokenClient = &http.Client{Transport: wordy{ownConnections(w.t)}}
 	}},
-	{"go-retryablehttp below", func(w *world, c *b24oauth.Config) { c.HTTPClient = &http.Client{Transport: below(w.t)} }},
+	{"a transport that panics", func(w *world, c *b24oauth.Config) {
+		c.TokenClient = &http.Client{Transport: panicking{ownConnections(w.t)}}
+	}},
+	{"go-retryablehttp below", func(w *world, c *b24oauth.Config) { c.TokenClient = &http.Client{Transport: below(w.t)} }},
 	{"go-retryablehttp's standard client with its default log", func(_ *world, c *b24oauth.Config) {
 		client := impatient()
 		client.Logger = log.New(os.Stderr, "", log.LstdFlags)
-		c.HTTPClient = client.StandardClient()
+		c.TokenClient = client.StandardClient()
 	}},
 }
 
@@ -194,7 +197,9 @@ func (tr traced) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func (w *world) traced(ctx context.Context) context.Context {
-	hear := func(what string, v ...any) { w.tell([]told{{"the trace of " + what, fmt.Sprintf("%+v", v)}}) }
+	hear := func(what string, v ...any) {
+		w.collect([]canary.Output{{Place: "the trace of " + what, Text: fmt.Sprintf("%+v", v)}})
+	}
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn:              func(host string) { hear("GetConn", host) },
 		GotConn:              func(info httptrace.GotConnInfo) { hear("GotConn", info.Reused, info.WasIdle) },

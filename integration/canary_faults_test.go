@@ -76,7 +76,7 @@ func (w *world) filler(r *http.Request) *strings.Replacer {
 	if err != nil {
 		whole = []byte(err.Error())
 	}
-	uri := r.URL.RequestURI() // without the host that a proxy is told
+	uri := r.URL.RequestURI() // without the host, which a proxy needs
 	if !strings.Contains(uri, "?") {
 		uri += "?" + url.Values{"auth": {w.presented(string(whole))}}.Encode()
 	}
@@ -96,14 +96,9 @@ func (w *world) filler(r *http.Request) *strings.Replacer {
 
 // presented is the token or code that a request came with.
 func (w *world) presented(request string) string {
-	w.canaries.mu.Lock()
-	defer w.canaries.mu.Unlock()
-	for _, secret := range w.list {
-		if strings.Contains(secret.what, "access") && strings.Contains(request, secret.value) {
-			return secret.value
-		}
-	}
-	for _, secret := range []string{w.refresh, w.code} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, secret := range append(slices.Clone(w.accessTokens), w.refresh, w.code) {
 		if strings.Contains(request, secret) {
 			return secret
 		}

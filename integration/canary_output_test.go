@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"log"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,13 +18,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/canary"
 )
-
-// everyHandler writes each record as text and as JSON, whatever its level.
-func everyHandler(w io.Writer) slog.Handler {
-	all := &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}
-	return slog.NewMultiHandler(slog.NewTextHandler(w, all), slog.NewJSONHandler(w, all))
-}
 
 // buffer collects what several goroutines write.
 type buffer struct {
@@ -47,7 +41,7 @@ func (b *buffer) String() string {
 
 // capture collects what the process writes to stdout and stderr, until the
 // test ends or the returned function is called, which returns it.
-func capture(t *testing.T) func() []told {
+func capture(t *testing.T) func() []canary.Output {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "output")
 	file, err := os.Create(path)
@@ -65,35 +59,34 @@ func capture(t *testing.T) func() []told {
 		}
 	})
 	t.Cleanup(restore)
-	return func() []told {
+	return func() []canary.Output {
 		t.Helper()
 		restore()
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return []told{{"stdout or stderr", string(text)}}
+		return []canary.Output{{Place: "stdout or stderr", Text: string(text)}}
 	}
 }
 
-// tellEvent is what a program can make of an event.
-func tellEvent(e b24oauth.Event) []told {
-	all := tellValue("the event", e)
-	all = append(all, tellValue("the event by pointer", &e)...)
-	all = append(all, told{"a log line of the event", logged("event", e) + logged("event", &e)})
-	return append(all, tellError(e.Err)...)
+// ofEvent is what a program can make of an event.
+func ofEvent(e b24oauth.Event) []canary.Output {
+	all := canary.Value("the event", e)
+	all = append(all, canary.Value("the event by pointer", &e)...)
+	return append(all, canary.Error(e.Err)...)
 }
 
-// tellFiles is the names and the content of all files below dir.
-func tellFiles(t *testing.T, dir string) []told {
+// ofFiles is the names and the content of all files below dir.
+func ofFiles(t *testing.T, dir string) []canary.Output {
 	t.Helper()
-	var all []told
+	var all []canary.Output
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		content, err := os.ReadFile(path)
-		all = append(all, told{"the name of a file", d.Name()}, told{"a file", string(content)})
+		all = append(all, canary.Output{Place: "the name of a file", Text: d.Name()}, canary.Output{Place: "a file", Text: string(content)})
 		return err
 	})
 	if err != nil {
@@ -102,9 +95,9 @@ func tellFiles(t *testing.T, dir string) []told {
 	return all
 }
 
-// tellSpans is all that was exported of some spans.
-func tellSpans(spans tracetest.SpanStubs) []told {
-	var all []told
+// ofSpans is all that was exported of some spans.
+func ofSpans(spans tracetest.SpanStubs) []canary.Output {
+	var all []canary.Output
 	for _, s := range spans {
 		attributes := func(list []attribute.KeyValue) (text string) {
 			for _, a := range list {
@@ -119,49 +112,49 @@ func tellSpans(spans tracetest.SpanStubs) []told {
 		for _, l := range s.Links {
 			text += attributes(l.Attributes)
 		}
-		all = append(all, told{"a span", text}, told{"a span under %+v", fmt.Sprintf("%+v", s)})
+		all = append(all, canary.Output{Place: "a span", Text: text}, canary.Output{Place: "a span under %+v", Text: fmt.Sprintf("%+v", s)})
 	}
 	return all
 }
 
-func tellPlantedSpan(t *testing.T, secret string) []told {
+func ofPlantedSpan(t *testing.T, secret string) []canary.Output {
 	t.Helper()
 	exporter := tracetest.NewInMemoryExporter()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
 	_, span := provider.Tracer("test").Start(t.Context(), "span")
 	span.SetAttributes(attribute.String("url.full", "http://portal.localhost/?auth="+secret))
 	span.End()
-	return tellSpans(exporter.GetSpans())
+	return ofSpans(exporter.GetSpans())
 }
 
 // A stranger is a host that has no business with any secret. It keeps what
-// it is told.
+// it hears.
 type stranger struct {
 	*httptest.Server
 	mu       sync.Mutex
-	requests []told
+	requests []canary.Output
 }
 
 func newStranger(t *testing.T) *stranger {
 	t.Helper()
 	s := new(stranger)
-	s.Server = quietServer(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s.Server = serverWithoutLog(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.requests = append(s.requests, told{"a request to a stranger", fmt.Sprint(r.Method, " ", r.Host, r.RequestURI, r.Header, string(body), err)})
+		s.requests = append(s.requests, canary.Output{Place: "a request to a stranger", Text: fmt.Sprint(r.Method, " ", r.Host, r.RequestURI, r.Header, string(body), err)})
 	}))
 	return s
 }
 
-func (s *stranger) tell() []told {
+func (s *stranger) heard() []canary.Output {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.requests
 }
 
-// quietServer is a server on loopback whose own log goes nowhere.
-func quietServer(t *testing.T, h http.Handler) *httptest.Server {
+// serverWithoutLog is a server on loopback whose own log goes nowhere.
+func serverWithoutLog(t *testing.T, h http.Handler) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)

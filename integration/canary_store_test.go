@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/b24go/b24oauth"
 )
@@ -94,7 +95,7 @@ func TestCanaryStaysInWhenTheStoreFails(t *testing.T) {
 	}
 	written := output()
 	for _, w := range worlds {
-		w.check(t, "afterwards", written)
+		w.secrets.Check(t, "afterwards", written)
 	}
 }
 
@@ -108,9 +109,9 @@ func TestCanaryStaysInWhenOnEventPanics(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			output := capture(t)
 			w := newWorld(t, mishap{}, mishap{})
-			var calls atomic.Int64
+			called := make(chan struct{}, 100)
 			w.config.OnEvent = func(context.Context, b24oauth.Event) {
-				calls.Add(1)
+				called <- struct{}{}
 				v := value(w)
 				if m, ok := v.(map[string]int); ok {
 					m[w.refresh] = 1
@@ -119,11 +120,13 @@ func TestCanaryStaysInWhenOnEventPanics(t *testing.T) {
 			}
 			w.install(w.portal.URL+"/rest/", false)
 			w.call(t.Context(), &http.Client{Transport: w.transport(b24oauth.PlaceAuto, ownConnections(t))}, w.portal.URL+"/rest/")
-			w.tell(output())
-			w.search(name)
-			if calls.Load() == 0 {
+			select {
+			case <-called: // an event follows the renewal, which waits for none
+			case <-time.After(10 * time.Second):
 				t.Error("there was no event")
 			}
+			w.search(name)
+			w.secrets.Check(t, name, output())
 		})
 	}
 }

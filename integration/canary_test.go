@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/b24go/b24oauth/internal/canary"
 )
 
 // codes are the errors of both servers, with what came to them said back.
@@ -48,20 +50,20 @@ func (w *world) call(ctx context.Context, client *http.Client, endpoint string) 
 		if shape.contentType != "" {
 			req.Header.Set("Content-Type", shape.contentType)
 		}
-		w.keep(client.Do(req))
+		w.read(client.Do(req))
 	}
 }
 
-// keep reads a response to its end and keeps what it tells.
-func (w *world) keep(resp *http.Response, err error) {
-	w.tell(tellError(err))
+// read reads a response to its end and collects what it shows.
+func (w *world) read(resp *http.Response, err error) {
+	w.collect(canary.Error(err))
 	if resp == nil {
 		return
 	}
 	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
-	w.tell(tellError(err))
-	w.tell(tellResponse(resp))
+	w.collect(canary.Error(err))
+	w.collect(canary.Response(resp))
 }
 
 func TestCanaryStaysInWhenThePortalFails(t *testing.T) {
@@ -78,7 +80,7 @@ func TestCanaryStaysInWhenThePortalFails(t *testing.T) {
 			all = append(all, w)
 			calls.Go(func() {
 				w.call(t.Context(), client, endpoint)
-				w.tell(more())
+				w.collect(more())
 				w.search(c.name)
 				if got := w.atPortal.Load() > 0; got != f.reached {
 					t.Errorf("%s: a request arrived: %t, want %t", c.name, got, f.reached)
@@ -108,14 +110,14 @@ func TestCanaryStaysInWhenTheAuthorizationServerFails(t *testing.T) {
 			all = append(all, w)
 			calls.Go(func() {
 				w.call(t.Context(), client, w.portal.URL+"/rest/")
-				w.tell(more())
+				w.collect(more())
 				_, err := w.config.TokenSource(canaryKey).TokenContext(t.Context())
-				w.tell(tellError(err))
+				w.collect(canary.Error(err))
 			})
 			calls.Go(func() {
 				g, err := w.config.Exchange(w.traced(t.Context()), w.code, "")
-				w.tell(tellError(err))
-				w.tell(tellValue("the grant", g))
+				w.collect(canary.Error(err))
+				w.collect(canary.Value("the grant", g))
 			})
 		}
 		calls.Wait()
@@ -146,14 +148,14 @@ func TestCanaryWebhookStaysWithCallerAndPortal(t *testing.T) {
 				client.Transport = tr.base // the caller's own trace may hear the caller's own URL
 			}
 			for _, path := range []string{"/rest/1/", "/rest/api/1/"} {
-				resp, err := client.Get(w.portal.URL + path + w.plant("webhook path") + "/profile")
+				resp, err := client.Get(w.portal.URL + path + w.secrets.Plant("webhook path") + "/profile")
 				if err != nil {
 					t.Fatal(err)
 				}
 				resp.Body.Close()
 			}
 			w.search(fmt.Sprint(c.name, " and status ", status))
-			if got := len(w.stranger.tell()); got != 2 {
+			if got := len(w.stranger.heard()); got != 2 {
 				t.Errorf("%s and status %d: %d requests reached the stranger, want two", c.name, status, got)
 			}
 		}
@@ -180,6 +182,6 @@ func inCrowd(t *testing.T, faults []mishap, run func(t *testing.T, f mishap) []*
 	})
 	written := output()
 	for _, w := range worlds {
-		w.check(t, "afterwards", written)
+		w.secrets.Check(t, "afterwards", written)
 	}
 }

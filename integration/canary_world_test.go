@@ -16,6 +16,7 @@ import (
 
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/filestore"
+	"github.com/b24go/b24oauth/internal/canary"
 	"github.com/b24go/b24oauth/sealedstore"
 )
 
@@ -24,7 +25,7 @@ const canaryKey = "portal"
 // A world is a program with its portal, its authorization server and a
 // stranger, all of whose secrets are canaries.
 type world struct {
-	canaries
+	secrets              canary.Secrets
 	t                    *testing.T
 	name                 string // of the client
 	portal, server       *httptest.Server
@@ -32,12 +33,13 @@ type world struct {
 	atPortal, atServer   atomic.Int64 // requests that arrived
 	config               *b24oauth.Config
 	dir                  string
-	secret, access, code string
+	secret, code         string
 	refresh, application string
+	log                  buffer
 
-	mu   sync.Mutex
-	log  buffer
-	seen []told
+	mu           sync.Mutex // guards what follows
+	accessTokens []string   // the first grant's and those of renewals
+	seen         []canary.Output
 }
 
 // A mishap is what goes wrong at one of the two servers.
@@ -53,10 +55,10 @@ type mishap struct {
 func newWorld(t *testing.T, atPortal, atServer mishap) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), stranger: newStranger(t)}
-	w.secret, w.access, w.refresh = w.plant("client_secret"), w.plant("access token"), w.plant("refresh token")
-	w.code, w.application = w.plant("code"), w.plant("application_token")
+	w.secret, w.refresh = w.secrets.Plant("client_secret"), w.secrets.Plant("refresh token")
+	w.code, w.application = w.secrets.Plant("code"), w.secrets.Plant("application_token")
 	serve := func(f mishap, count *atomic.Int64, well http.HandlerFunc) *httptest.Server {
-		return quietServer(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		return serverWithoutLog(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if r.Method != http.MethodConnect { // which a proxy is asked before the request
 				count.Add(1)
 			}
@@ -75,7 +77,7 @@ func newWorld(t *testing.T, atPortal, atServer mishap) *world {
 		RefreshTimeout: time.Second,
 		Store:          w.sealed(),
 		Logger:         slogTo(&w.log),
-		OnEvent:        func(_ context.Context, e b24oauth.Event) { w.tell(tellEvent(e)) },
+		OnEvent:        func(_ context.Context, e b24oauth.Event) { w.collect(ofEvent(e)) },
 	}
 	return w
 }
@@ -116,7 +118,7 @@ func (w *world) install(endpoint string, fresh bool) {
 	}
 	g := &b24oauth.Grant{
 		ClientEndpoint: endpoint, MemberID: "member",
-		AccessToken: w.access, RefreshToken: w.refresh, ApplicationToken: w.application,
+		AccessToken: w.accessToken("access token"), RefreshToken: w.refresh, ApplicationToken: w.application,
 		Issued: expiry.Add(-time.Hour), Expiry: expiry,
 	}
 	if err := w.config.Save(w.t.Context(), canaryKey, g); err != nil {
@@ -124,10 +126,19 @@ func (w *world) install(endpoint string, fresh bool) {
 	}
 }
 
+// accessToken plants one that the servers can say back.
+func (w *world) accessToken(what string) string {
+	token := w.secrets.Plant(what)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.accessTokens = append(w.accessTokens, token)
+	return token
+}
+
 // pair is a token answer with new secrets.
 func (w *world) pair(endpoint string) []byte {
 	b, err := json.Marshal(map[string]any{
-		"access_token": w.plant("new access token"), "refresh_token": w.plant("new refresh token"),
+		"access_token": w.accessToken("new access token"), "refresh_token": w.secrets.Plant("new refresh token"),
 		"expires_in": 3600, "client_endpoint": endpoint, "member_id": "member",
 	})
 	if err != nil {
@@ -136,8 +147,8 @@ func (w *world) pair(endpoint string) []byte {
 	return b
 }
 
-// tell keeps what came out.
-func (w *world) tell(all []told) {
+// collect keeps what came out.
+func (w *world) collect(all []canary.Output) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen = append(w.seen, all...)
@@ -148,17 +159,17 @@ func (w *world) search(scenario string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	w.tell(tellError(w.config.Flush(ctx))) // all events are out
+	w.collect(canary.Error(w.config.Flush(ctx)))
 	for name, v := range map[string]any{
 		"the Config": w.config, "the TokenSource": w.config.TokenSource(canaryKey),
 		"the Transport": &b24oauth.Transport{Source: w.config.TokenSource(canaryKey)},
 	} {
-		w.tell(tellValue(name, v))
+		w.collect(canary.Value(name, v))
 	}
 	w.mu.Lock()
-	all := append(slices.Clone(w.seen), told{"the log", w.log.String()})
+	all := append(slices.Clone(w.seen), canary.Output{Place: "the log", Text: w.log.String()})
 	w.mu.Unlock()
-	all = append(all, w.stranger.tell()...)
-	all = append(all, tellFiles(w.t, w.dir)...)
-	w.check(w.t, scenario, all)
+	all = append(all, w.stranger.heard()...)
+	all = append(all, ofFiles(w.t, w.dir)...)
+	w.secrets.Check(w.t, scenario, all)
 }

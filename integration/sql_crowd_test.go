@@ -37,7 +37,7 @@ func fillCrowd(t *testing.T, s *sqlstore.Store) {
 }
 
 // renewAll renews every grant that is not renewed yet, all at once, as so many
-// flights do: Load, then Update, and in it another look. It returns the number
+// jobs do: Load, then Update, and in it the stored grant once more. It returns the number
 // of exchanges.
 func renewAll(ctx context.Context, s *sqlstore.Store, keys int) (int, error) {
 	var exchanges atomic.Int32
@@ -100,8 +100,8 @@ func TestAThousandGrantsAreRenewedAtOnce(t *testing.T) {
 		}
 		spent := time.Since(begun)
 		checkCrowd(t, s, exchanges, spent, 2*time.Second)
-		if inTurns := crowd / connections * exchange; spent > inTurns {
-			t.Errorf("took %v: a connection for each exchange would do it in %v", spent, inTurns)
+		if oneByOne := crowd / connections * exchange; spent > oneByOne {
+			t.Errorf("took %v: a connection for each exchange would do it in %v", spent, oneByOne)
 		}
 	})
 }

@@ -13,6 +13,12 @@ import (
 type faults struct {
 	mu   sync.Mutex
 	next func(statement string) fault // nil: none; guarded by mu
+	lost []lostStatement              // on their way; guarded by mu
+}
+
+type lostStatement struct {
+	text string
+	args []any
 }
 
 type fault int
@@ -21,6 +27,7 @@ const (
 	healthy fault = iota
 	before        // the connection dies, the statement is not carried out
 	after         // the connection dies when it is, unheard
+	overdue       // the connection dies when ctx ends; faults.carryOut brings the statement to the database
 )
 
 var errDied = errors.New("connection reset by the test")
@@ -39,6 +46,32 @@ func (f *faults) of(statement string) fault {
 		return healthy
 	}
 	return f.next(statement)
+}
+
+// carryOut runs the statements that are overdue.
+func (f *faults) carryOut(t *testing.T, db *sql.DB) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.lost) == 0 {
+		t.Error("no statement is overdue")
+	}
+	for _, s := range f.lost {
+		if _, err := db.Exec(s.text, s.args...); err != nil {
+			t.Error(err)
+		}
+	}
+	f.lost = nil
+}
+
+func (f *faults) lose(text string, args []driver.NamedValue) {
+	s := lostStatement{text: text}
+	for _, a := range args {
+		s.args = append(s.args, a.Value)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lost = append(f.lost, s)
 }
 
 // faulty opens the database through a driver that has faults.
@@ -84,6 +117,14 @@ func (c *faultyConn) Close() error {
 	return c.Conn.Close()
 }
 
+// Prepare is how database/sql has a query made, for want of a QueryContext.
+func (c *faultyConn) Prepare(query string) (driver.Stmt, error) {
+	if c.faults.of(query) != healthy {
+		return nil, c.die()
+	}
+	return c.Conn.Prepare(query)
+}
+
 // CheckNamedValue lets all pass: the Store sends nothing but driver.Values.
 func (c *faultyConn) CheckNamedValue(v *driver.NamedValue) (err error) {
 	v.Value, err = driver.DefaultParameterConverter.ConvertValue(v.Value)
@@ -97,6 +138,10 @@ func (c *faultyConn) ExecContext(ctx context.Context, statement string, args []d
 		return nil, c.die()
 	case after:
 		ctx = context.WithoutCancel(ctx) // it has arrived already
+	case overdue:
+		<-ctx.Done()
+		c.faults.lose(statement, args)
+		return nil, c.die()
 	}
 	res, err := c.exec(ctx, statement, args)
 	if what == after && err == nil {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/sqlstore"
+	"github.com/google/go-cmp/cmp"
 )
 
 const theKey = "example.bitrix24.com"
@@ -17,7 +19,7 @@ const theKey = "example.bitrix24.com"
 type fnFunc = func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error)
 
 func numbered(n int64) *b24oauth.Grant {
-	return &b24oauth.Grant{MemberID: "member", ClientEndpoint: "https://example.bitrix24.com/rest/", AccessToken: "access", RefreshToken: "refresh", UserID: n}
+	return &b24oauth.Grant{MemberID: "member", ClientEndpoint: "https://example.bitrix24.com/rest/", AccessToken: "access", RefreshToken: fmt.Sprintf("refresh %d", n), UserID: n}
 }
 
 func returning(g *b24oauth.Grant, err error) fnFunc {
@@ -60,6 +62,9 @@ func isTake(s string) bool {
 	return strings.HasPrefix(s, "UPDATE") && strings.Contains(s, "lease_until") || strings.HasPrefix(s, "INSERT")
 }
 func isRemove(s string) bool { return strings.HasPrefix(s, "DELETE") }
+func isRelease(s string) bool {
+	return strings.HasPrefix(s, "UPDATE") && strings.Contains(s, "SET owner = ''") || isRemove(s)
+}
 
 // times is a fault in the first n statements of a kind.
 func times(n int, of func(string) bool, what fault) func(string) fault {
@@ -102,6 +107,59 @@ func TestSaveSurvivesADyingConnection(t *testing.T) {
 	}
 }
 
+// A verdict has the fence of what it is about, so that its save cannot be told
+// from the value before it.
+func TestAVerdictSurvivesADyingConnection(t *testing.T) {
+	for name, what := range map[string]fault{"before": before, "after": after} {
+		t.Run(name, func(t *testing.T) {
+			onEach(t, func(t *testing.T, d database) {
+				var f faults
+				s := d.on(d.faulty(t, &f))
+				put(t, s, theKey, 1)
+				want := numbered(1)
+				want.Refused = b24oauth.Refusal{Code: "invalid_grant", At: time.Date(2026, 8, 9, 10, 11, 12, 0, time.UTC)}
+				f.set(times(1, isSave, what))
+				if err := s.Update(t.Context(), theKey, returning(want, nil)); err != nil {
+					t.Errorf("Update = %v", err)
+				}
+				got, err := s.Load(t.Context(), theKey)
+				if diff := cmp.Diff(want, got); err != nil || diff != "" {
+					t.Errorf("Load = %v; (-stored +loaded):\n%s", err, diff)
+				}
+			})
+		})
+	}
+}
+
+func TestASaveWhoseAnswerIsLostDoesNotUndoTheNextOne(t *testing.T) {
+	for name, saved := range map[string]int64{"a pair": 2, "the same token": 1} {
+		t.Run(name, func(t *testing.T) {
+			onEach(t, func(t *testing.T, d database) {
+				var f faults
+				s, other := d.on(d.faulty(t, &f)), d.on(d.pool(t))
+				put(t, other, theKey, 1)
+				saves := 0
+				f.set(func(statement string) fault {
+					if !isSave(statement) {
+						return healthy
+					}
+					if saves++; saves == 1 {
+						return after
+					}
+					put(t, other, theKey, 3)
+					return healthy
+				})
+				if err := s.Update(t.Context(), theKey, returning(numbered(saved), nil)); !errors.Is(err, b24oauth.ErrConflict) {
+					t.Errorf("Update = %v; want ErrConflict, as a newer grant is stored", err)
+				}
+				if n := number(t, other, theKey); n != 3 {
+					t.Errorf("grant %d is stored; want 3", n)
+				}
+			})
+		})
+	}
+}
+
 func TestRemovalSurvivesADyingConnection(t *testing.T) {
 	for name, what := range map[string]fault{"before": before, "after": after} {
 		t.Run(name, func(t *testing.T) {
@@ -119,103 +177,6 @@ func TestRemovalSurvivesADyingConnection(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestLeaseSurvivesADyingConnection(t *testing.T) {
-	for name, what := range map[string]fault{"before": before, "after": after} {
-		for _, stored := range []int64{0, 1} {
-			t.Run(name+map[int64]string{0: ", no grant", 1: ", a grant"}[stored], func(t *testing.T) {
-				onEach(t, func(t *testing.T, d database) {
-					var f faults
-					s := d.on(d.faulty(t, &f))
-					if stored != 0 {
-						put(t, s, theKey, stored)
-					}
-					f.set(times(1, isTake, what))
-					failure := errors.New("fn's own")
-					err := s.Update(t.Context(), theKey, returning(nil, failure))
-					if !errors.Is(err, failure) || errors.Is(err, b24oauth.ErrConflict) {
-						t.Errorf("Update = %v; want fn called, and no conflict with the Update's own lost lease", err)
-					}
-					put(t, s, theKey, 2) // at once: nothing is left in its way
-				})
-			})
-		}
-	}
-}
-
-// A take whose answer is lost must not leave the key blocked when the Update
-// is given up.
-func TestALeaseNobodyHeardOfIsGivenBack(t *testing.T) {
-	onEach(t, func(t *testing.T, d database) {
-		var f faults
-		s, other := d.on(d.faulty(t, &f)), d.on(d.pool(t))
-		put(t, s, theKey, 1)
-		ctx, cancel := context.WithCancel(t.Context())
-		f.set(func(statement string) fault {
-			if !isTake(statement) {
-				return healthy
-			}
-			cancel()
-			return after
-		})
-		err := s.Update(ctx, theKey, func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) {
-			t.Error("fn was called after ctx had ended")
-			return nil, nil
-		})
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("Update = %v; want context.Canceled", err)
-		}
-		ctx, cancel = context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		failure := errors.New("fn's own")
-		if err := other.Update(ctx, theKey, returning(nil, failure)); !errors.Is(err, failure) || errors.Is(err, b24oauth.ErrConflict) {
-			t.Errorf("the next Update = %v; want it to find the lease given back", err)
-		}
-	})
-}
-
-// The database stays away for all of a save: the lease must stay too.
-func TestALeaseIsKeptWhenTheSaveFails(t *testing.T) {
-	onEach(t, func(t *testing.T, d database) {
-		t.Parallel()
-		var f faults
-		s, other := d.on(d.faulty(t, &f)), d.on(d.pool(t))
-		put(t, s, theKey, 1)
-		f.set(times(-1, isSave, before))
-		begun := time.Now()
-		err := s.Update(t.Context(), theKey, returning(numbered(2), nil))
-		if !errors.Is(err, errDied) || errors.Is(err, b24oauth.ErrConflict) {
-			t.Errorf("Update = %v; want the connection's error", err)
-		}
-		if spent := time.Since(begun); spent < 9*time.Second || spent > 12*time.Second {
-			t.Errorf("the save was given up after %v; want its 10 s used", spent)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
-		err = other.Update(ctx, theKey, func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) {
-			t.Error("another Update got the refresh token that is used up")
-			return nil, nil
-		})
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("another Update = %v; want it to wait", err)
-		}
-		if n := number(t, other, theKey); n != 1 {
-			t.Errorf("grant %d is stored; want the old one", n)
-		}
-
-		// The one who has the new pair does not wait for itself, and may not
-		// trust a refusal of the old one.
-		f.set(times(0, isSave, before))
-		ctx, cancel = context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		failure := errors.New("fn's own")
-		if err := s.Update(ctx, theKey, returning(nil, failure)); !errors.Is(err, failure) || !errors.Is(err, b24oauth.ErrConflict) {
-			t.Errorf("the next Update of the same Store = %v; want its fn called at once, and the doubt told", err)
-		}
-		put(t, s, theKey, 2)
-		put(t, other, theKey, 3)
-	})
 }
 
 func TestAnAnswerThatNoWaitingChangesIsToldAtOnce(t *testing.T) {

@@ -34,7 +34,7 @@ func TestAPersonCanReadTheRow(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		type columns struct{ Key, Member, Domain, Expiry, Owner, Recent, Version string }
+		type columns struct{ Key, Member, Domain, Expiry, Fence, Owner, Recent, Version string }
 		var got columns
 		text := map[sqlstore.Dialect]string{sqlstore.PostgreSQL: "CAST(%s AT TIME ZONE 'UTC' AS TEXT)", sqlstore.MySQL: "CAST(%s AS CHAR)", sqlstore.SQLite: "%s"}[d.Dialect]
 		recent := map[sqlstore.Dialect]string{
@@ -42,10 +42,10 @@ func TestAPersonCanReadTheRow(t *testing.T) {
 			sqlstore.MySQL:      "updated_at > utc_timestamp() - interval 1 minute AND updated_at <= utc_timestamp(6)",
 			sqlstore.SQLite:     "updated_at > datetime('now', '-1 minute') AND updated_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')",
 		}[d.Dialect]
-		d.one(t, db, "grant_key, member_id, domain, "+strings.Replace(text, "%s", "expiry", 1)+", owner, CASE WHEN "+recent+" THEN 'yes' ELSE 'no' END, version",
-			&got.Key, &got.Member, &got.Domain, &got.Expiry, &got.Owner, &got.Recent, &got.Version)
+		d.one(t, db, "grant_key, member_id, domain, "+strings.Replace(text, "%s", "expiry", 1)+", nonce, owner, CASE WHEN "+recent+" THEN 'yes' ELSE 'no' END, version",
+			&got.Key, &got.Member, &got.Domain, &got.Expiry, &got.Fence, &got.Owner, &got.Recent, &got.Version)
 		got.Expiry, _, _ = strings.Cut(got.Expiry, ".")
-		want := columns{"\u041f\u043e\u0440\u0442\u0430\u043b/1 100%25%00%ff", "0a1b2c", "example.bitrix24.com", "2026-10-24 21:30:00", "", "yes", "2"}
+		want := columns{"\u041f\u043e\u0440\u0442\u0430\u043b/1 100%25%00%ff", "0a1b2c", "example.bitrix24.com", "2026-10-24 21:30:00", g.Fence(), "", "yes", "2"}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("the row differs (-want +got):\n%s", diff)
 		}
@@ -78,7 +78,7 @@ func TestNoGrantIsTooOddForItsColumns(t *testing.T) {
 	})
 }
 
-func TestARowDeletedByHandIsARemovedGrant(t *testing.T) {
+func TestASaveDoesNotBringBackARowDeletedByHand(t *testing.T) {
 	onEach(t, func(t *testing.T, d database) {
 		db := d.pool(t)
 		s := d.on(db)
@@ -95,8 +95,43 @@ func TestARowDeletedByHandIsARemovedGrant(t *testing.T) {
 				t.Errorf("%s = %v; want ErrConflict", change.name, err)
 			}
 			if n := number(t, s, theKey); n != 0 {
-				t.Errorf("grant %d is stored; want none: it was removed", n)
+				t.Errorf("grant %d is stored; want none: fn was given one", n)
 			}
+		}
+	})
+}
+
+// Rows had a nonce, random with each save, where they have a fence.
+func TestARowWithANonceIsReadAndReplaced(t *testing.T) {
+	onEach(t, func(t *testing.T, d database) {
+		db := d.pool(t)
+		s, other := d.on(db), d.on(d.pool(t))
+		late := d.on(db)
+		late.Lease = 100 * time.Millisecond
+		put(t, s, theKey, 1)
+		d.byHand(t, db, "UPDATE {table} SET nonce = 'NBSWY3DPEB3W64TMMQQHK3TEMV'")
+		if n := number(t, s, theKey); n != 1 {
+			t.Errorf("grant %d is loaded; want 1", n)
+		}
+		for key, err := range s.Keys(t.Context()) {
+			if key != theKey || err != nil {
+				t.Errorf("Keys yields %q, %v", key, err)
+			}
+		}
+		err := late.Update(t.Context(), theKey, func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+			if g == nil || g.UserID != 1 {
+				t.Errorf("fn is given %v; want the stored grant", g)
+			}
+			<-ctx.Done()
+			put(t, other, theKey, 2)
+			return numbered(3), nil
+		})
+		if !errors.Is(err, b24oauth.ErrConflict) {
+			t.Errorf("the late Update = %v; want ErrConflict", err)
+		}
+		var fence string
+		if d.one(t, db, "nonce", &fence); fence != numbered(2).Fence() {
+			t.Errorf("the row has the fence %q; want that of grant 2", fence)
 		}
 	})
 }
@@ -160,18 +195,18 @@ func TestALateRemovalOfNothingLeavesTheLeaseAlone(t *testing.T) {
 	onEach(t, func(t *testing.T, d database) {
 		late, other := d.on(d.pool(t)), d.on(d.pool(t))
 		late.Lease = 100 * time.Millisecond
-		expired, told, removed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		expired, taken, removed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 		go func() {
 			removed <- late.Update(t.Context(), theKey, func(ctx context.Context, _ *b24oauth.Grant) (*b24oauth.Grant, error) {
 				<-ctx.Done()
 				close(expired)
-				<-told
+				<-taken
 				return nil, b24oauth.ErrDelete
 			})
 		}()
 		<-expired
 		err := other.Update(t.Context(), theKey, func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) {
-			close(told)
+			close(taken)
 			if err := <-removed; err != nil {
 				t.Errorf("the late removal = %v", err)
 			}

@@ -31,7 +31,7 @@ type chaos struct {
 type injury struct {
 	name  string
 	after time.Duration
-	do    func() // nil: the server was told before
+	do    func() // nil: the server is prepared already
 }
 
 func newChaos(f *fleet, o ordeal, seed uint64) *chaos {
@@ -64,7 +64,7 @@ func (c *chaos) round(n int, singleUse bool) {
 // happen in the course of it.
 func (c *chaos) injuries(n int) []injury {
 	var list []injury
-	told := func(name string, args ...any) { list = append(list, injury{name: fmt.Sprintf(name, args...)}) }
+	already := func(name string, args ...any) { list = append(list, injury{name: fmt.Sprintf(name, args...)}) }
 	later := func(name string, do func()) { list = append(list, injury{name, c.within(injuryEnd), do}) }
 	outage := func() time.Duration { return maxDelay/3 + c.within(maxDelay) }
 
@@ -72,15 +72,15 @@ func (c *chaos) injuries(n int) []injury {
 	if kill >= 0 || c.oneIn(2) {
 		answers := 1 + c.rng.IntN(2*len(fleetKeys))
 		delay = c.within(maxDelay)
-		told("%d answers %v late", answers, delay)
+		already("%d answers %v late", answers, delay)
 		c.srv.DelayTokens(answers, delay)
 	}
 	if slices.Contains(c.cuts, n) {
-		told("an answer cut")
+		already("an answer cut")
 		c.srv.CutTokens(1)
 	} else if c.oneIn(4) {
 		answers := 1 + c.rng.IntN(3)
-		told("%d answers 503", answers)
+		already("%d answers 503", answers)
 		c.srv.FailTokens(answers, b24test.Answer{Status: http.StatusServiceUnavailable})
 	}
 	if down := outage(); c.oneIn(8) {
@@ -112,8 +112,8 @@ func (c *chaos) oneIn(n int) bool { return c.rng.IntN(n) == 0 }
 func (c *chaos) killExchanging(later time.Duration) {
 	limit := time.NewTimer(10 * injuryEnd)
 	defer limit.Stop()
-	look := time.NewTicker(time.Millisecond)
-	defer look.Stop()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for {
 		if requests := c.srv.TokenRequests(); len(requests) > 0 {
 			<-time.After(later)
@@ -121,7 +121,7 @@ func (c *chaos) killExchanging(later time.Duration) {
 			return
 		}
 		select {
-		case <-look.C:
+		case <-tick.C:
 		case <-limit.C:
 			return
 		}

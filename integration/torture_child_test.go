@@ -132,7 +132,7 @@ func (m *fleetMember) config(store b24oauth.Store) (*b24oauth.Config, error) {
 		TokenURL:       m.task.TokenURL,
 		Store:          store,
 		RefreshTimeout: m.task.RefreshTimeout,
-		HTTPClient:     &http.Client{Transport: hearingTransport{m, &http.Transport{DisableKeepAlives: true}}},
+		TokenClient:    &http.Client{Transport: hearingTransport{m, &http.Transport{DisableKeepAlives: true}}},
 	}
 	if m.task.LogFile != "" {
 		log, err := os.Create(m.task.LogFile)

@@ -17,7 +17,7 @@ import (
 const (
 	fleetSize   = 8                 // processes
 	settleBound = 150 * time.Second // pauses between renewals grow to a minute
-	settleLook  = 25 * time.Millisecond
+	settlePoll  = 25 * time.Millisecond
 	slowRound   = 5 * time.Second // worth a line in the log
 )
 
@@ -68,7 +68,7 @@ func startFleet(t *testing.T, o ordeal, s fleetStore) *fleet {
 	}
 	t.Cleanup(f.srv.Close)
 
-	s.Lease = o.refreshTimeout + saveTime + leaseReserve
+	s.Lease = 2*o.refreshTimeout + saveTime + leaseReserve
 	f.config = f.srv.Config()
 	f.config.RefreshTimeout = o.refreshTimeout
 	store, closeStore, err := s.open()
@@ -178,14 +178,14 @@ func (f *fleet) settle(r *fleetRound) {
 	f.t.Helper()
 	limit := time.NewTimer(settleBound)
 	defer limit.Stop()
-	look := time.NewTicker(settleLook)
-	defer look.Stop()
+	tick := time.NewTicker(settlePoll)
+	defer tick.Stop()
 	for !f.settled() {
 		if r.singleUse {
 			f.replaceLost(r)
 		}
 		select {
-		case <-look.C:
+		case <-tick.C:
 		case <-limit.C:
 			f.t.Fatalf("after %v some calls still do not get through:\n%s", settleBound, f.describe())
 		}

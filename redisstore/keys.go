@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"iter"
+	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -10,11 +11,10 @@ import (
 
 const perPage = 1000
 
-// Keys returns the keys of all grants, each once, in no order. Each iteration
-// scans the database anew, on a cluster that of each master; a grant that is
-// stored or deleted meanwhile, or that moves to another master, may be
-// missed. It remembers the keys that it has yielded. It ends with the first
-// error of Redis, or with that of ctx.
+// Keys implements [b24oauth.Lister]. Each iteration scans the database, on a
+// cluster that of each master; a grant that is stored or deleted meanwhile, or
+// that moves to another master, may be missed. It remembers the keys that it
+// has yielded. It ends with the first error of Redis, or with that of ctx.
 func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		err := s.scan(ctx, func(key string) bool { return yield(key, nil) })
@@ -68,17 +68,19 @@ func (s *Store) page(ctx context.Context, server redis.Cmdable, from uint64) (pa
 	return page{keys, next}, err
 }
 
-// withGrant returns the keys of those hashes that hold a grant. It asks
-// through the client and not the server that was scanned: a name may have
-// moved.
+// withGrant returns the keys of those hashes that hold a grant which is not
+// deleted. It does not read the grants: their fences tell, and that there is
+// one at all, the version, since a purge of earlier days left its fence. It
+// asks through the client and not the server that was scanned: a name may
+// have moved.
 func (s *Store) withGrant(ctx context.Context, names []string) ([]string, error) {
 	var keys []string
-	var answers []*redis.BoolCmd
+	var replies []*redis.SliceCmd
 	pipe := s.client.Pipeline()
 	for _, name := range names {
 		if key, ok := s.key(name); ok {
 			keys = append(keys, key)
-			answers = append(answers, pipe.HExists(ctx, name, "grant"))
+			replies = append(replies, pipe.HMGet(ctx, name, "nonce", "version"))
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -86,7 +88,8 @@ func (s *Store) withGrant(ctx context.Context, names []string) ([]string, error)
 	}
 	kept := keys[:0]
 	for i, key := range keys {
-		if answers[i].Val() {
+		fence, version := replies[i].Val()[0], replies[i].Val()[1]
+		if f, ok := fence.(string); ok && version != nil && !strings.HasPrefix(f, "deleted-") {
 			kept = append(kept, key)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"log/slog"
 	mathrand "math/rand/v2"
 	"net/url"
 	"time"
@@ -22,10 +21,9 @@ const (
 type lease struct {
 	name, owner string
 	until       time.Time // by this machine's clock, never later than by Redis'
-	inherited   bool      // the owner before never ended
 
 	found       bool // whether there was a grant
-	form, nonce string
+	form, fence string
 
 	unsaved bool // what fn returned could not be saved, and exists only here
 }
@@ -37,8 +35,8 @@ func (s *Store) lease() time.Duration {
 	return s.Lease
 }
 
-// remembered is how long a hash without a grant stays: longer than its lease,
-// so that who comes late learns of a deletion, and not for ever.
+// remembered is how long a hash without a grant stays: longer than a lease in
+// it, or than the purge that left it may be repeated, and not for ever.
 func (s *Store) remembered() time.Duration { return s.lease() + time.Minute }
 
 // milliseconds rounds up: Redis must not promise less than this side does.
@@ -51,6 +49,9 @@ func (s *Store) acquire(ctx context.Context, name string) (*lease, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, failed("waiting for the grant", err)
 	}
+	if err := s.released(ctx, name); err != nil {
+		return nil, failed("waiting for the grant", err)
+	}
 	owner, kept := s.reclaim(name)
 	l, err := s.take(ctx, name, owner)
 	if l == nil && err == nil {
@@ -58,10 +59,9 @@ func (s *Store) acquire(ctx context.Context, name string) (*lease, error) {
 	}
 	switch {
 	case err == nil:
-		l.inherited = l.inherited || kept
 		return l, nil
 	case kept:
-		s.keep(name, owner)
+		s.keepLease(name, owner)
 	default:
 		// Redis may have given the lease and the answer may be lost.
 		// Nobody should wait for that, neither here nor elsewhere.
@@ -71,17 +71,17 @@ func (s *Store) acquire(ctx context.Context, name string) (*lease, error) {
 }
 
 // wait asks for the lease again and again. A message that it has been given
-// back shortens the wait; one that never arrives costs at most the pause.
+// back shortens the wait; one that never arrives costs at most the interval.
 func (s *Store) wait(ctx context.Context, name, owner string) (*lease, error) {
 	given, leave := s.waiters.join(name)
 	defer leave()
-	for pause := firstPoll; ; pause = min(2*pause, lastPoll) {
+	for interval := firstPoll; ; interval = min(2*interval, lastPoll) {
 		// Up to a quarter less, so that those who wait do not ask in step.
-		if sleep(ctx, pause-mathrand.N(pause/4), given) {
+		if sleep(ctx, interval-mathrand.N(interval/4), given) {
 			// All have been woken, one can have it. Who comes a little
 			// later may find it free again, and need not be woken
 			// once more for that.
-			sleep(ctx, mathrand.N(pause/4), nil)
+			sleep(ctx, mathrand.N(interval/4), nil)
 			select {
 			case <-given:
 			default:
@@ -117,7 +117,9 @@ func (s *Store) take(ctx context.Context, name, owner string) (*lease, error) {
 	return l, err
 }
 
-// ask runs the script that takes the lease.
+// ask runs the script that takes the lease. If Redis calls it late although
+// ctx has not ended, the reading of its clock was of no use, and ask asks once
+// more with the one that came with this answer.
 func (s *Store) ask(ctx context.Context, name, owner string) (*lease, error) {
 	select {
 	case s.asking <- struct{}{}:
@@ -125,26 +127,33 @@ func (s *Store) ask(ctx context.Context, name, owner string) (*lease, error) {
 		return nil, ctx.Err()
 	}
 	defer func() { <-s.asking }()
-	sent := time.Now()
-	reply, err := s.run(ctx, takeScript, name, owner, milliseconds(s.lease()), milliseconds(s.remembered())).Result()
-	if err != nil {
-		return nil, err
+	clock := s.clock.Load()
+	for range 2 {
+		sent := time.Now()
+		reply, err := s.run(ctx, takeScript, name, owner, milliseconds(s.lease()), milliseconds(s.remembered()), clock.end(ctx)).Slice()
+		if err != nil {
+			return nil, err
+		}
+		if len(reply) < 2 {
+			return nil, fmt.Errorf("the script answered %d values instead of 2 or 4", len(reply))
+		}
+		clock = &reading{here: time.Now()}
+		clock.redis, _ = reply[0].(int64)
+		s.clock.Store(clock)
+		switch {
+		case reply[1] == "taken" && len(reply) == 4:
+			l := &lease{name: name, owner: owner, until: sent.Add(s.lease())}
+			l.form, l.found = reply[2].(string)
+			l.fence, _ = reply[3].(string)
+			return l, nil
+		case reply[1] != "late" || ctx.Err() != nil:
+			return nil, ctx.Err()
+		}
 	}
-	fields, ok := reply.([]any)
-	if !ok {
-		return nil, nil
-	}
-	if len(fields) != 3 {
-		return nil, fmt.Errorf("the script answered %d values instead of 3", len(fields))
-	}
-	l := &lease{name: name, owner: owner, until: sent.Add(s.lease())}
-	l.form, l.found = fields[0].(string)
-	l.nonce, _ = fields[1].(string)
-	l.inherited = fields[2] == "1"
-	return l, nil
+	return nil, nil
 }
 
-// save stores g, or deletes if that is nil. It runs on time of its own:
+// save stores g, or purges if that is nil. It runs on time of its own:
 // whoever waited for Update may have gone, the new pair is there all the
 // same.
 func (s *Store) save(ctx context.Context, l *lease, g *b24oauth.Grant) error {
@@ -152,7 +161,7 @@ func (s *Store) save(ctx context.Context, l *lease, g *b24oauth.Grant) error {
 	if l.found {
 		found = 1
 	}
-	args := []any{found, l.nonce, rand.Text(), milliseconds(s.remembered())}
+	args := []any{found, l.fence, rand.Text()[:13], milliseconds(s.remembered())}
 	if g != nil {
 		fields, err := hashFields(g)
 		if err != nil {
@@ -187,54 +196,10 @@ func hashFields(g *b24oauth.Grant) ([]any, error) {
 	}
 	return []any{
 		"grant", form,
+		"nonce", g.Fence(),
 		"member_id", g.MemberID,
 		"domain", domain,
 		"expiry", expiry,
 		"updated_at", time.Now().UTC().Format(time.RFC3339),
 	}, nil
-}
-
-// end gives the lease back, or keeps it for the next Update here.
-func (s *Store) end(ctx context.Context, l *lease) {
-	if l.unsaved {
-		s.keep(l.name, l.owner)
-		return
-	}
-	err := s.release(ctx, l.name, l.owner)
-	if err == nil {
-		s.checkServer(ctx)
-	} else if s.Logger != nil {
-		s.Logger.Warn("b24oauth/redisstore: the lease on a grant could not be given back; others wait until it runs out",
-			slog.String("name", l.name), slog.Duration("lease", s.lease()), slog.Any("error", err))
-	}
-}
-
-// release gives the lease back, if owner has it.
-func (s *Store) release(ctx context.Context, name, owner string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveBudget)
-	defer cancel()
-	_, err := bounded(ctx, func() (any, error) { return s.run(ctx, releaseScript, name, owner).Result() })
-	return err
-}
-
-// keep remembers the owner of a lease that was not given back. reclaim
-// returns it, once, or else a new one.
-func (s *Store) keep(name, owner string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.kept == nil {
-		s.kept = make(map[string]string)
-	}
-	s.kept[name] = owner
-}
-
-func (s *Store) reclaim(name string) (owner string, kept bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	owner, kept = s.kept[name]
-	if !kept {
-		return rand.Text(), false
-	}
-	delete(s.kept, name)
-	return owner, true
 }

@@ -67,12 +67,14 @@ func TestAForgetfulServerIsWarnedOfOnce(t *testing.T) {
 		"settings that must not be asked": {[]string{"--rename-command", "CONFIG", ""}, []string{"level=DEBUG"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			client := startServer(t, c.args...).client()
+			put(t, newStore(client, ""), theKey, numbered(0))
 			var out logged
-			s := newStore(startServer(t, c.args...).client(), "")
+			s := newStore(client, "")
 			s.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 			for n := range int64(3) {
-				put(t, s, theKey, numbered(n))
 				wantNumber(t, s, theKey, n)
+				put(t, s, theKey, numbered(n+1))
 			}
 			lines := out.lines()
 			if len(lines) != len(c.want) {
@@ -87,6 +89,14 @@ func TestAForgetfulServerIsWarnedOfOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAProgramThatOnlyWritesIsWarnedToo(t *testing.T) {
+	var out logged
+	s := newStore(startServer(t).client(), "")
+	s.Logger = slog.New(slog.NewTextHandler(&out, nil))
+	put(t, s, theKey, numbered(1))
+	eventually(t, func() bool { return len(out.lines()) == 1 }, "the warning of the append-only file")
 }
 
 func TestAFullServerRefusesTheLease(t *testing.T) {

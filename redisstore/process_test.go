@@ -90,7 +90,7 @@ func childHolds() {
 	})
 }
 
-func TestAKilledHolderIsSucceededAndRemembered(t *testing.T) {
+func TestAKilledHolderIsSucceeded(t *testing.T) {
 	s, _ := openTest(t)
 	put(t, s, theKey, numbered(1))
 	holder := startChild(t, "holder", s.Prefix)
@@ -105,11 +105,8 @@ func TestAKilledHolderIsSucceededAndRemembered(t *testing.T) {
 	failure := errors.New("invalid_grant")
 	err := s.Update(t.Context(), theKey, returning(nil, failure))
 	t.Logf("the lease of %v was had %v after the kill", holderLease, time.Since(killed).Round(time.Millisecond))
-	if !errors.Is(err, failure) || !errors.Is(err, b24oauth.ErrConflict) {
-		t.Errorf("failing Update after a killed holder = %v; want fn's error and ErrConflict too", err)
-	}
-	if err := s.Update(t.Context(), theKey, returning(nil, failure)); errors.Is(err, b24oauth.ErrConflict) {
-		t.Errorf("the Update after that = %v; want fn's error alone", err)
+	if !errors.Is(err, failure) || errors.Is(err, b24oauth.ErrConflict) {
+		t.Errorf("failing Update after a killed holder = %v; want fn's error alone", err)
 	}
 	put(t, s, theKey, numbered(2))
 	wantNumber(t, s, theKey, 2)
@@ -192,6 +189,7 @@ func childCrowd() {
 	fmt.Println("ready")
 	bufio.NewReader(os.Stdin).ReadString('\n')
 	n, err := renewCrowd(s)
+	s.Flush(context.Background()) // or what it ends before giving back has to run out
 	fmt.Println(n, err)
 }
 

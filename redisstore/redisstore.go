@@ -6,30 +6,37 @@
 // save, leave a token that nobody will take any more, and the user has to
 // install the application again. So an Update here holds a lease on the
 // grant, taken and given back by scripts and measured by Redis' own clock.
-// Each write carries a nonce, and a save succeeds if and only if the nonce is
-// still the one that the Update found, whoever holds the lease by then: a
+// Beside each grant stands its fence, and a save succeeds if and only if that
+// is still the one that the Update found, whoever holds the lease by then: a
 // holder that stalled cannot overwrite a newer pair, and if there is none,
 // its own is not lost. No connection is held while the token is exchanged.
 //
 //	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 //	config.Store = redisstore.New(client)
 //
-// A grant is a hash, b24oauth:{key}, without an expiry:
+// A grant is a hash, b24oauth:{key}, without an expiry, and so is what
+// remains of a deleted one:
 //
 //	grant        the stored form: JSON with the tokens in plain text
-//	nonce        random, new with each write
+//	nonce        the fence, [b24oauth.Grant.Fence]; "deleted-…" if the grant is
 //	version      how often the grant was written; decides nothing
 //	member_id    from the grant, to be read by a person, as are the next two
 //	domain       the portal's address
 //	expiry       when the access token ends
 //	updated_at   when the grant was written, by the writer's clock
+//	writes       random names of the last four writes: none is done twice
 //	owner        who has the lease; there while an Update runs
 //	lease_until  the end of the lease in Unix milliseconds, by Redis' clock
-//	inherited    1 if the owner before this one never ended
+//
+// The fence stands in a field named nonce because a random number stood there
+// once, new with each write. Such a hash is good: its nonce is compared as it
+// is, until the next write replaces it.
 //
 // A hash without the field grant is a lease on a key that has none, or what a
-// deletion left; it expires. To remove a grant by hand, DEL its hash. Do not
-// write to it.
+// purge ([b24oauth.ErrDelete]) left; it expires. Do not write to a hash, and
+// do not DEL one to delete its grant: a running process that has the pair
+// takes a missing hash for a Redis that was emptied, and writes it back. Call
+// Config.Delete.
 //
 // # Redis as a database
 //
@@ -84,11 +91,10 @@ type Store struct {
 
 	// Lease is how long an Update is promised exclusivity, and how long the
 	// others wait if its process is killed. It is not extended while the
-	// Update runs: it has to be longer than an exchange and its saving may
-	// take, which is [b24oauth.Config.RefreshTimeout] and 10 s, and shorter
-	// than [b24oauth.Config.EarlyExpiry], so that a killed holder costs
-	// nobody a working token. 0: 30 s. All Stores on a database should have
-	// the same.
+	// Update runs: it has to be at least 2 × [b24oauth.Config.RefreshTimeout]
+	// and 10 s, the time of an exchange and its saving. What it has beyond
+	// that is grace for a late answer. 0: 45 s. All Stores on a database
+	// should have the same.
 	Lease time.Duration
 
 	// Logger is told when a lease could not be given back, and once if Redis
@@ -97,21 +103,27 @@ type Store struct {
 
 	client  redis.UniversalClient
 	waiters waiters
-	asking  chan struct{} // one element for each who is asking for a lease
-	checked atomic.Bool   // the server's settings have been looked at
+	asking  chan struct{}           // one element for each who is asking for a lease
+	clock   atomic.Pointer[reading] // of Redis' clock, by the last answer of take
+	checked atomic.Bool             // the server's settings have been looked at
 
-	mu   sync.Mutex
-	kept map[string]string // owners of leases kept after a failed save, by name; guarded by mu
+	mu        sync.Mutex               // guards the following
+	kept      map[string]string        // owners of leases kept after a failed save, by name
+	releasing map[string]chan struct{} // closed when the lease has been given back, by name
 }
 
-var _ b24oauth.Store = (*Store)(nil)
+var _ b24oauth.Lister = (*Store)(nil)
 
 const (
-	defaultLease = 30 * time.Second
+	defaultLease = 45 * time.Second
 
-	// saveBudget bounds a save, and once more the giving back of the lease:
-	// a busy Redis is to be waited for there too, or the others wait longer.
+	// saveBudget bounds a save.
 	saveBudget = 10 * time.Second
+
+	// releaseBudget bounds the giving back of a lease: long enough for a
+	// client that repeats an attempt of 3 s once, since the others wait for
+	// what is left of the lease if it is not given back.
+	releaseBudget = 5 * time.Second
 
 	// maxAsking is how many ask for a lease at a time: fewer than the
 	// smallest pool that go-redis has by itself, so that among thousands who
@@ -148,8 +160,11 @@ func (s *Store) Load(ctx context.Context, key string) (*b24oauth.Grant, error) {
 	return s.decode(name, form)
 }
 
-// Update implements [b24oauth.Store]. The others are woken when it ends, and
-// look by themselves every 50 ms at first and every second later on.
+// Update implements [b24oauth.Store]. It returns when the grant is saved and
+// gives the lease back afterwards, within 5 s: if the program ends or closes
+// the client in that moment, the next Update of the key waits until the lease
+// has run out. The others are woken when it is given back, and look by
+// themselves every 50 ms at first and every second later on.
 //
 // If saving what fn returned fails, the lease is kept, because this process
 // alone has the new pair: the next Update of the key through this Store goes
@@ -172,12 +187,9 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 	fnCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), l.until)
 	defer cancel()
 	g, err := fn(fnCtx, given)
-	remove := errors.Is(err, b24oauth.ErrDelete)
 	switch {
-	case remove:
+	case errors.Is(err, b24oauth.ErrDelete):
 		g = nil
-	case err != nil && l.inherited:
-		return fmt.Errorf("%w; an earlier Update of %s never ended: %w", err, name, b24oauth.ErrConflict)
 	case err != nil:
 		return err
 	case g == nil:

@@ -7,7 +7,7 @@
 -- removes a hash whose last field goes.
 
 if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then
-	redis.call('HDEL', KEYS[1], 'owner', 'lease_until', 'inherited')
+	redis.call('HDEL', KEYS[1], 'owner', 'lease_until')
 	-- Only a hint: a user who may not publish makes the others poll.
 	redis.pcall('PUBLISH', KEYS[1], '')
 end

@@ -44,17 +44,17 @@ func bounded[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	if err := ctx.Err(); err != nil {
 		return none, err
 	}
-	type answer struct {
+	type reply struct {
 		value T
 		err   error
 	}
-	answered := make(chan answer, 1)
+	replied := make(chan reply, 1)
 	go func() {
 		value, err := do()
-		answered <- answer{value, err}
+		replied <- reply{value, err}
 	}()
 	select {
-	case a := <-answered:
+	case a := <-replied:
 		if end := ctx.Err(); a.err != nil && end != nil && !errors.Is(a.err, end) {
 			a.err = fmt.Errorf("%w: %w", end, a.err)
 		}

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	patience = 25 * time.Second // less than a lease of 30 s: nobody waited for one to run out
+	patience = 25 * time.Second // less than a lease of 45 s: nobody waited for one to run out
 	theKey   = "example.bitrix24.com"
 )
 
@@ -110,6 +110,17 @@ func put(t *testing.T, s *redisstore.Store, key string, g *b24oauth.Grant) {
 	t.Helper()
 	if err := s.Update(t.Context(), key, returning(g, nil)); err != nil {
 		t.Fatalf("Update(%q) = %v; want the grant stored", key, err)
+	}
+}
+
+// settle waits until the lease of an Update that has just ended through s has
+// been given back.
+func settle(t *testing.T, s *redisstore.Store, key string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := s.Flush(ctx); err != nil {
+		t.Fatalf("the lease on %q is not given back: %v", key, err)
 	}
 }
 

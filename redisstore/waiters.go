@@ -12,8 +12,8 @@ import (
 //
 // It is plain pub/sub, which a cluster brings to all of its nodes, so that
 // one connection to any of them hears of every grant. Sharded pub/sub would
-// need one to each master, and Redis 7. As what is heard is only a hint, no
-// error here is anybody's: a waiter who hears nothing polls.
+// need one to each master, and Redis 7. A message is only a hint, so no
+// error is reported here: a waiter who gets none polls.
 type waiters struct {
 	client redis.UniversalClient
 

@@ -103,6 +103,7 @@ func TestWithoutMessagesWaitersPoll(t *testing.T) {
 		}
 	}
 	wantNumber(t, s, theKey, 2)
+	settle(t, s, theKey)
 	if lines := out.lines(); len(lines) != 0 {
 		t.Errorf("logged %q; want nothing, the leases were given back", lines)
 	}

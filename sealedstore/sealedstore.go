@@ -38,7 +38,7 @@ type Store struct {
 	keys  []cipher.AEAD // the first writes, all read
 }
 
-var _ b24oauth.Store = (*Store)(nil)
+var _ b24oauth.Lister = (*Store)(nil)
 
 // New returns a Store that keeps its grants in store, encrypted by write, and
 // reads what write or one of read has encrypted. Any AEAD with nonces long
@@ -90,15 +90,21 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 	})
 }
 
+// Flush calls that of the Store beneath, if it has one.
+func (s *Store) Flush(ctx context.Context) error {
+	if store, ok := s.store.(interface{ Flush(context.Context) error }); ok {
+		return store.Flush(ctx)
+	}
+	return nil
+}
+
 // Keys yields the keys of the Store beneath, or [errors.ErrUnsupported] if
 // that one cannot enumerate.
 func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
 	err := s.check()
 	if err == nil {
-		if k, ok := s.store.(interface {
-			Keys(context.Context) iter.Seq2[string, error]
-		}); ok {
-			return k.Keys(ctx)
+		if l, ok := s.store.(b24oauth.Lister); ok {
+			return l.Keys(ctx)
 		}
 		err = fmt.Errorf("b24oauth/sealedstore: keys of %T: %w", s.store, errors.ErrUnsupported)
 	}

@@ -52,15 +52,15 @@ var example = &b24oauth.Grant{
 
 func TestStoreKeepsTheContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() b24oauth.Store {
-		place := new(b24oauth.MemoryStore)
-		return func() b24oauth.Store { return sealedstore.New(place, gcm(t, "a")) }
+		beneath := new(b24oauth.MemoryStore)
+		return func() b24oauth.Store { return sealedstore.New(beneath, gcm(t, "a")) }
 	})
 }
 
 func TestStoreBeneathHasNoTokenInPlainText(t *testing.T) {
-	place := new(b24oauth.MemoryStore)
-	put(t, sealedstore.New(place, gcm(t, "a")), key, example)
-	g, err := place.Load(t.Context(), key)
+	beneath := new(b24oauth.MemoryStore)
+	put(t, sealedstore.New(beneath, gcm(t, "a")), key, example)
+	g, err := beneath.Load(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,10 +77,10 @@ func TestStoreBeneathHasNoTokenInPlainText(t *testing.T) {
 }
 
 func TestSealedValueOpensOnlyWhereItWasPut(t *testing.T) {
-	place := new(b24oauth.MemoryStore)
-	sealed := sealedstore.New(place, gcm(t, "a"))
+	beneath := new(b24oauth.MemoryStore)
+	sealed := sealedstore.New(beneath, gcm(t, "a"))
 	put(t, sealed, key, example)
-	moved, err := place.Load(t.Context(), key)
+	moved, err := beneath.Load(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestSealedValueOpensOnlyWhereItWasPut(t *testing.T) {
 			if name == "moved" {
 				at = "another"
 			}
-			put(t, place, at, g)
+			put(t, beneath, at, g)
 			if _, err := sealed.Load(t.Context(), at); err == nil {
 				t.Error("Load opened it")
 			}
@@ -115,7 +115,7 @@ func TestSealedValueOpensOnlyWhereItWasPut(t *testing.T) {
 			if err == nil {
 				t.Error("Update opened it")
 			}
-			left, err := place.Load(t.Context(), at)
+			left, err := beneath.Load(t.Context(), at)
 			if diff := cmp.Diff(g, left); err != nil || diff != "" {
 				t.Errorf("the stored value was touched (%v):\n%s", err, diff)
 			}
@@ -124,12 +124,12 @@ func TestSealedValueOpensOnlyWhereItWasPut(t *testing.T) {
 }
 
 func TestKeyIsNotNeededAnyMoreOnceTheGrantIsRenewed(t *testing.T) {
-	place := new(b24oauth.MemoryStore)
-	put(t, sealedstore.New(place, gcm(t, "a")), key, example)
-	both := sealedstore.New(place, gcm(t, "b"), gcm(t, "a"))
+	beneath := new(b24oauth.MemoryStore)
+	put(t, sealedstore.New(beneath, gcm(t, "a")), key, example)
+	both := sealedstore.New(beneath, gcm(t, "b"), gcm(t, "a"))
 	opens := func(letter string, want *b24oauth.Grant) {
 		t.Helper()
-		g, err := sealedstore.New(place, gcm(t, letter)).Load(t.Context(), key)
+		g, err := sealedstore.New(beneath, gcm(t, letter)).Load(t.Context(), key)
 		switch {
 		case want == nil && err == nil:
 			t.Errorf("key %s still opens it", letter)
@@ -172,18 +172,20 @@ func (o *optimistic) Update(ctx context.Context, key string, fn func(context.Con
 }
 
 func TestLateSaveOfANewPairSurvivesAWriteThatKeptTheOldOne(t *testing.T) {
-	for name, other := range map[string]func(place b24oauth.Store) *sealedstore.Store{
-		"with the same key": func(place b24oauth.Store) *sealedstore.Store { return sealedstore.New(place, gcm(t, "a")) },
-		"with a newer key":  func(place b24oauth.Store) *sealedstore.Store { return sealedstore.New(place, gcm(t, "b"), gcm(t, "a")) },
+	for name, other := range map[string]func(beneath b24oauth.Store) *sealedstore.Store{
+		"with the same key": func(beneath b24oauth.Store) *sealedstore.Store { return sealedstore.New(beneath, gcm(t, "a")) },
+		"with a newer key": func(beneath b24oauth.Store) *sealedstore.Store {
+			return sealedstore.New(beneath, gcm(t, "b"), gcm(t, "a"))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			place := new(optimistic)
-			late := sealedstore.New(place, gcm(t, "a"))
-			put(t, sealedstore.New(&place.MemoryStore, gcm(t, "a")), key, example)
+			beneath := new(optimistic)
+			late := sealedstore.New(beneath, gcm(t, "a"))
+			put(t, sealedstore.New(&beneath.MemoryStore, gcm(t, "a")), key, example)
 			next := *example
 			next.AccessToken, next.RefreshToken = "next-access", "next-refresh"
 			err := late.Update(t.Context(), key, func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) {
-				err := other(place).Update(t.Context(), key, func(_ context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+				err := other(beneath).Update(t.Context(), key, func(_ context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
 					g.Status = "P"
 					return g, nil
 				})
@@ -192,7 +194,7 @@ func TestLateSaveOfANewPairSurvivesAWriteThatKeptTheOldOne(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := other(place).Load(t.Context(), key)
+			got, err := other(beneath).Load(t.Context(), key)
 			if err != nil || cmp.Diff(&next, got) != "" {
 				t.Errorf("stored is %v, %v", got, err)
 			}
@@ -201,17 +203,17 @@ func TestLateSaveOfANewPairSurvivesAWriteThatKeptTheOldOne(t *testing.T) {
 }
 
 func TestTokenOfAnotherPlaceIsSealedAnew(t *testing.T) {
-	place := new(b24oauth.MemoryStore)
-	sealed := sealedstore.New(place, gcm(t, "a"))
+	beneath := new(b24oauth.MemoryStore)
+	sealed := sealedstore.New(beneath, gcm(t, "a"))
 	put(t, sealed, key, example)
-	before, err := place.Load(t.Context(), key)
+	before, err := beneath.Load(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	moved := *example
 	moved.ClientEndpoint = "https://renamed.bitrix24.com/rest/"
 	put(t, sealed, key, &moved)
-	after, err := place.Load(t.Context(), key)
+	after, err := beneath.Load(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,21 +228,21 @@ func TestTokenOfAnotherPlaceIsSealedAnew(t *testing.T) {
 // A form of the mark or of the binding that changes makes every stored grant
 // unreadable. These were written by the first that there was.
 func TestStoredFormStaysReadable(t *testing.T) {
-	place := new(b24oauth.MemoryStore)
+	beneath := new(b24oauth.MemoryStore)
 	stored := *example
 	stored.AccessToken = "sealed:v1:/p4nwNypBNWp980/MYJZ7I1nr8PeqAeQ2z4xgwtFyUrzcbPyN2Lj80M"
 	stored.RefreshToken = "sealed:v1:kkV+QpzRIpEgD71cJOaLbVjVBZ9B5jtpFitSxO1DTveFe+JZqSMkikug"
 	stored.ApplicationToken = "sealed:v1:OQ98ap4J5Q/DG2k3E+hEY0+YoUsmn+309PbAB7m5DvTXkWQjTvKEB5nu6k+ZAw"
-	put(t, place, key, &stored)
-	if got, err := sealedstore.New(place, gcm(t, "a")).Load(t.Context(), key); err != nil || cmp.Diff(example, got) != "" {
+	put(t, beneath, key, &stored)
+	if got, err := sealedstore.New(beneath, gcm(t, "a")).Load(t.Context(), key); err != nil || cmp.Diff(example, got) != "" {
 		t.Errorf("it opens as %v, %v", got, err)
 	}
 }
 
 func TestPlainStoreIsMigratedOnlyIfAsked(t *testing.T) {
-	place := new(b24oauth.MemoryStore)
-	put(t, place, key, example)
-	sealed := sealedstore.New(place, gcm(t, "a"))
+	beneath := new(b24oauth.MemoryStore)
+	put(t, beneath, key, example)
+	sealed := sealedstore.New(beneath, gcm(t, "a"))
 	if _, err := sealed.Load(t.Context(), key); err == nil || !strings.Contains(err.Error(), "ReadPlain") {
 		t.Errorf("Load of a plain grant: %v, want an error that names ReadPlain", err)
 	}
@@ -257,11 +259,11 @@ func TestPlainStoreIsMigratedOnlyIfAsked(t *testing.T) {
 }
 
 func TestKeyThatIsNilIsAnErrorOfEveryCall(t *testing.T) {
-	place := new(b24oauth.MemoryStore)
-	put(t, place, key, example)
+	beneath := new(b24oauth.MemoryStore)
+	put(t, beneath, key, example)
 	for name, s := range map[string]*sealedstore.Store{
-		"to write with": sealedstore.New(place, nil),
-		"to read with":  sealedstore.New(place, gcm(t, "a"), nil),
+		"to write with": sealedstore.New(beneath, nil),
+		"to read with":  sealedstore.New(beneath, gcm(t, "a"), nil),
 		"zero value":    {},
 	} {
 		_, load := s.Load(t.Context(), key)

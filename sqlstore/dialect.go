@@ -32,6 +32,7 @@ type grammar struct {
 	schema string
 
 	now      string // the database's clock, while the statement runs or when it began
+	clock    string // the same as whole microseconds since 1970
 	later    string // now and a parameter more, which is what lease returns
 	lease    func(time.Duration) any
 	time     string // a parameter that is a time, as timestamp returns it
@@ -61,6 +62,7 @@ var dialects = map[Dialect]grammar{
 	grant_data  BYTEA
 )`,
 		now:      "clock_timestamp()",
+		clock:    "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
 		later:    "clock_timestamp() + CAST(? AS BIGINT) * INTERVAL '1 microsecond'",
 		lease:    func(d time.Duration) any { return d.Microseconds() + 1 },
 		time:     "CAST(? AS TIMESTAMPTZ)",
@@ -89,6 +91,7 @@ var dialects = map[Dialect]grammar{
 	grant_data  MEDIUMBLOB
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
 		now:   "UTC_TIMESTAMP(6)",
+		clock: "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
 		later: "UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND",
 		lease: func(d time.Duration) any { return d.Microseconds() + 1 },
 		time:  "?",
@@ -119,6 +122,7 @@ var dialects = map[Dialect]grammar{
 	grant_data  BLOB
 )`,
 		now:   "strftime('%Y-%m-%d %H:%M:%f', 'now')",
+		clock: "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000",
 		later: "strftime('%Y-%m-%d %H:%M:%f', 'now', ?)",
 		// Its clock counts whole milliseconds, so that a lease must be one
 		// longer than its holder believes.
@@ -135,7 +139,7 @@ var dialects = map[Dialect]grammar{
 // own.
 type statements struct {
 	create, load, read, place, take, release, unplace string
-	save, insert, remove, nonce, keys                 string
+	save, insert, remove, fence, keys                 string
 }
 
 var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$`)
@@ -149,7 +153,7 @@ func (d Dialect) statements(table string) (*statements, error) {
 		return nil, fmt.Errorf("b24oauth/sqlstore: Table %q is no table name: use letters, digits and underscores, at most 63, with or without a schema as in schema.table", table)
 	}
 	text := func(s string) string {
-		s = strings.NewReplacer("{table}", table, "{now}", g.now, "{later}", g.later, "{time}", g.time).Replace(s)
+		s = strings.NewReplacer("{table}", table, "{now}", g.now, "{clock}", g.clock, "{later}", g.later, "{time}", g.time).Replace(s)
 		return g.parameters(s)
 	}
 	return &statements{
@@ -157,21 +161,29 @@ func (d Dialect) statements(table string) (*statements, error) {
 		load:   text("SELECT grant_data FROM {table} WHERE key_hash = ? AND nonce <> ''"),
 
 		// A lease: a row that is read, then taken if it is still that row.
-		read:    text("SELECT nonce, owner, CASE WHEN lease_until <= {now} THEN 1 ELSE 0 END, grant_data FROM {table} WHERE key_hash = ?"),
-		place:   text("INSERT INTO {table} (key_hash, grant_key, version, nonce, owner, lease_until) VALUES (?, ?, 0, '', ?, {later})" + g.yielding),
-		take:    text("UPDATE {table} SET owner = ?, lease_until = {later} WHERE key_hash = ? AND nonce = ? AND owner = ? AND (owner = '' OR owner = ? OR lease_until <= {now})"),
+		// The fence does not change with a verdict, so the version counts too.
+		// Reading brings the clock along, whether there is a row or not, so
+		// that the taking can be void once nobody waits for it any more.
+		read: text("SELECT c.clock, COALESCE(t.nonce, ''), COALESCE(t.owner, ''), COALESCE(t.version, -1)," +
+			" CASE WHEN t.lease_until <= {now} THEN 1 ELSE 0 END, t.grant_data" +
+			" FROM (SELECT {clock} AS clock) c LEFT JOIN {table} t ON t.key_hash = ?"),
+		place: text("INSERT INTO {table} (key_hash, grant_key, version, nonce, owner, lease_until)" +
+			" VALUES (?, ?, 0, '', ?, CASE WHEN {clock} <= ? THEN {later} ELSE {now} END)" + g.yielding),
+		take: text("UPDATE {table} SET owner = ?, lease_until = {later} WHERE key_hash = ? AND nonce = ? AND version = ? AND owner = ?" +
+			" AND (owner = '' OR owner = ? OR lease_until <= {now}) AND {clock} <= ?"),
 		release: text("UPDATE {table} SET owner = '' WHERE key_hash = ? AND owner = ?"),
 		unplace: text("DELETE FROM {table} WHERE key_hash = ? AND owner = ? AND nonce = ''"),
 
-		// A save: the nonce decides, the owner does not.
+		// A save: the fence decides, the owner does not.
 		save: text("UPDATE {table} SET member_id = ?, domain = ?, expiry = {time}, grant_data = ?, nonce = ?, version = version + 1, updated_at = {now}," +
 			" owner = CASE WHEN owner = ? THEN '' ELSE owner END WHERE key_hash = ? AND nonce = ?"),
 		insert: text("INSERT INTO {table} (member_id, domain, expiry, grant_data, nonce, version, updated_at, owner, lease_until, key_hash, grant_key)" +
 			" VALUES (?, ?, {time}, ?, ?, 1, {now}, '', {now}, ?, ?)" + g.yielding),
 		remove: text("DELETE FROM {table} WHERE key_hash = ? AND nonce = ?"),
-		nonce:  text("SELECT nonce FROM {table} WHERE key_hash = ?"),
+		fence:  text("SELECT nonce FROM {table} WHERE key_hash = ?"),
 
-		keys: text("SELECT key_hash, grant_key FROM {table} WHERE key_hash > ? AND nonce <> '' ORDER BY key_hash LIMIT " + strconv.Itoa(pageSize)),
+		// The fence of a deleted grant tells it from the others, unread.
+		keys: text("SELECT key_hash, grant_key FROM {table} WHERE key_hash > ? AND nonce <> '' AND nonce NOT LIKE 'deleted-%' ORDER BY key_hash LIMIT " + strconv.Itoa(pageSize)),
 	}, nil
 }
 

@@ -82,11 +82,9 @@ func unescape(s string) (key string, ok bool) {
 	}
 }
 
-// Keys returns the keys of all grants, in no order that means anything. Each
-// iteration reads the table anew, in pages, and holds no connection while the
-// loop's body runs. A row whose grant_key was changed by somebody else is
-// yielded as an error, and the iteration goes on; it ends with an error if the
-// database or ctx does.
+// Keys implements [b24oauth.Lister]. Each iteration reads the table in pages,
+// and holds no connection while the loop's body runs. A row whose grant_key
+// was changed by somebody else is yielded as an error.
 func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		if err := s.ready(); err != nil {

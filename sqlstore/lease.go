@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/b24go/b24oauth"
@@ -15,19 +15,17 @@ import (
 //
 // Who holds a grant is its row's owner, as long as lease_until lies ahead on
 // the database's clock. A key without a grant gets a row without one, whose
-// nonce is empty, for as long as it is held. So the nonce stands for the value
-// that fn is given, no grant included, and an owner that is still there when
-// its lease has run out stands for an Update that never ended.
+// fence is empty, for as long as it is held. So the fence stands for the value
+// that fn is given, no grant included.
 type lease struct {
 	s     *Store
 	id    identity
 	owner string // random, the same in each try
 	asked bool   // the database may have given the lease without our hearing it
 
-	given     *b24oauth.Grant
-	nonce     string    // of given; empty if that is nil
-	inherited bool      // the holder before never ended
-	ends      time.Time // by this machine's monotonic clock, not later than in the database
+	given *b24oauth.Grant
+	fence string    // as it was read with given; empty if that is nil
+	ends  time.Time // by this machine's monotonic clock, not later than in the database
 }
 
 // take waits until it has the lease. One that this Store kept, because it
@@ -36,27 +34,31 @@ func (s *Store) take(ctx context.Context, id identity) (*lease, error) {
 	l := &lease{s: s, id: id, owner: rand.Text()}
 	kept, reclaimed := s.kept.LoadAndDelete(id.key)
 	if reclaimed {
-		l.owner, l.inherited = kept.(string), true
+		l.owner = kept.(string)
 	}
-	if err := s.wait(ctx, l.try); err != nil {
-		switch {
-		case reclaimed:
-			s.kept.Store(id.key, l.owner)
-		case l.asked:
-			l.release(ctx)
-		}
-		return nil, fmt.Errorf("b24oauth/sqlstore: no exclusivity for %q: %w", id.key, err)
+	err := s.released(ctx, id.key)
+	if err == nil {
+		err = s.wait(ctx, l.try)
 	}
-	return l, nil
+	switch {
+	case err == nil:
+		return l, nil
+	case reclaimed:
+		s.kept.Store(id.key, l.owner)
+	case l.asked:
+		l.release(ctx)
+	}
+	return nil, fmt.Errorf("b24oauth/sqlstore: no exclusivity for %q: %w", id.key, err)
 }
 
 // row is what a look finds.
 type row struct {
-	absent bool // all the rest is zero then
-	nonce  string
-	owner  string
-	ended  int // 1 if the owner's lease has run out
-	data   []byte
+	clock   int64 // of the database, in microseconds
+	fence   string
+	owner   string
+	version int64 // -1: there is no row
+	ended   bool  // the owner's lease has run out
+	data    []byte
 }
 
 // try takes the lease if it is free, and returns false if somebody has it or
@@ -68,65 +70,106 @@ func (l *lease) try(ctx context.Context) (bool, error) {
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
-	r, err := l.look(ctx)
+	s := l.s
+	var r row
+	err := s.db.QueryRowContext(ctx, s.sql.read, l.id.hash).Scan(&r.clock, &r.fence, &r.owner, &r.version, &r.ended, &r.data)
 	switch {
 	case err != nil:
 		return false, err
-	case r.owner != "" && r.owner != l.owner && r.ended == 0:
+	case r.owner != "" && r.owner != l.owner && !r.ended:
 		return false, nil
 	}
-	l.nonce, l.given = r.nonce, nil
-	if r.nonce != "" {
+	l.fence, l.given = r.fence, nil
+	if r.fence != "" {
 		if l.given, err = decode(l.id.key, r.data); err != nil {
 			return false, err
 		}
 	}
-	// If it is ours already, because the answer to a try was lost, it is as
-	// that try found it.
-	if r.owner != l.owner {
-		l.inherited = r.owner != ""
-	}
 
+	// A request that the database carries out after its asker has gone would
+	// give the grant to nobody, for a whole lease. So it is void once ctx has
+	// ended, by the database's clock. That one showed r.clock before now, so
+	// that the request is void too early by the way of an answer at most, which
+	// would not have arrived in time either.
+	void := int64(math.MaxInt64)
+	if deadline, ok := ctx.Deadline(); ok {
+		void = r.clock + time.Until(deadline).Microseconds()
+	}
 	// Counted from before the statement is sent; the database counts from
 	// when it arrived, or later.
-	s := l.s
 	l.ends = time.Now().Add(s.lease())
 	later := dialects[s.dialect].lease(s.lease())
 	var taken bool
-	if r.absent {
-		taken, err = changed(ctx, s.db, s.sql.place, l.id.hash, l.id.readable, l.owner, later)
+	if r.version < 0 {
+		taken, err = changed(ctx, s.db, s.sql.place, l.id.hash, l.id.readable, l.owner, void, later)
 	} else {
-		taken, err = changed(ctx, s.db, s.sql.take, l.owner, later, l.id.hash, r.nonce, r.owner, l.owner)
+		taken, err = changed(ctx, s.db, s.sql.take, l.owner, later, l.id.hash, r.fence, r.version, r.owner, l.owner, void)
+	}
+	if taken && err == nil {
+		err = ctx.Err()
 	}
 	l.asked = l.asked || err != nil
 	return taken, err
 }
 
-func (l *lease) look(ctx context.Context) (r row, err error) {
-	err = l.s.db.QueryRowContext(ctx, l.s.sql.read, l.id.hash).Scan(&r.nonce, &r.owner, &r.ended, &r.data)
-	if errors.Is(err, sql.ErrNoRows) {
-		return row{absent: true}, nil
-	}
-	return r, err
-}
-
-// release gives the lease back, if it is still ours. It does what it can: a
-// lease that stays runs out.
+// release gives the lease back, if it is still ours. A database that is slow
+// to answer is waited for by nobody but the next Update of the key through
+// this Store, which would have to ask twice otherwise. A lease that stays runs
+// out.
 func (l *lease) release(ctx context.Context) {
 	s := l.s
+	done := make(chan struct{})
+	s.releases.Store(l.id.key, done)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseBudget)
-	defer cancel()
-	s.wait(ctx, func(ctx context.Context) (bool, error) {
-		if l.nonce == "" {
-			// The row was there for the lease alone, unless a late save
-			// has put a grant into it.
-			if gone, err := changed(ctx, s.db, s.sql.unplace, l.id.hash, l.owner); gone || err != nil {
-				return gone, err
-			}
+	give := func() {
+		defer close(done)
+		defer s.releases.CompareAndDelete(l.id.key, done)
+		defer cancel()
+		s.wait(ctx, l.giveBack)
+	}
+	select {
+	case s.releasing <- struct{}{}:
+		go func() {
+			defer func() { <-s.releasing }()
+			give()
+		}()
+	default:
+		give()
+	}
+	timer := time.NewTimer(releaseGrace)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+func (l *lease) giveBack(ctx context.Context) (bool, error) {
+	s := l.s
+	if l.fence == "" {
+		// The row was there for the lease alone, unless a late save has put a
+		// grant into it.
+		if gone, err := changed(ctx, s.db, s.sql.unplace, l.id.hash, l.owner); gone || err != nil {
+			return gone, err
 		}
-		_, err := changed(ctx, s.db, s.sql.release, l.id.hash, l.owner)
-		return true, err
-	})
+	}
+	_, err := changed(ctx, s.db, s.sql.release, l.id.hash, l.owner)
+	return true, err
+}
+
+// released waits until no Update of the key through this Store is giving its
+// lease back.
+func (s *Store) released(ctx context.Context, key string) error {
+	done, ok := s.releases.Load(key)
+	if !ok {
+		return nil
+	}
+	select {
+	case <-done.(chan struct{}):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // changed runs a statement that changes one row, or none, and reports which.

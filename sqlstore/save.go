@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -15,8 +14,11 @@ import (
 // save stores g in place of the value that fn was given, and gives the lease
 // back with it if it is still ours.
 //
-// The answer to a save can get lost, so it is repeated under the same new
-// nonce: whichever try is carried out, and when, by its nonce it is found.
+// The answer to a save can get lost, and its caller would then take the pair
+// that is stored for lost. So the save is repeated, and known by g's fence if
+// it was carried out. With the fence that was there before, as of a verdict, it
+// may be carried out twice. If another grant has come after it meanwhile, that
+// one stays, and the answer is ErrConflict: g is out of date either way.
 func (l *lease) save(ctx context.Context, g *b24oauth.Grant) error {
 	data, err := g.MarshalBinary()
 	if err != nil {
@@ -25,12 +27,12 @@ func (l *lease) save(ctx context.Context, g *b24oauth.Grant) error {
 	if err := new(b24oauth.Grant).UnmarshalBinary(data); err != nil {
 		return fmt.Errorf("b24oauth/sqlstore: the grant was not stored, it could not be read again: %w", err)
 	}
-	s, nonce := l.s, rand.Text()
-	values := []any{excerpt(g.MemberID), excerpt(host(g)), timestamp(s.dialect, g.Expiry), data, nonce}
+	s, fence := l.s, g.Fence()
+	values := []any{excerpt(g.MemberID), excerpt(host(g)), timestamp(s.dialect, g.Expiry), data, fence}
 	lost := false // a try before this one may have been carried out
 	return s.persist(ctx, func(ctx context.Context, c *sql.Conn) (done bool, err error) {
 		defer func() { lost = lost || err != nil }()
-		done, err = changed(ctx, c, s.sql.save, append(values[:len(values):len(values)], l.owner, l.id.hash, l.nonce)...)
+		done, err = changed(ctx, c, s.sql.save, append(values[:len(values):len(values)], l.owner, l.id.hash, l.fence)...)
 		if done || err != nil {
 			return done, err
 		}
@@ -38,11 +40,11 @@ func (l *lease) save(ctx context.Context, g *b24oauth.Grant) error {
 		switch {
 		case err != nil:
 			return false, err
-		case exists && found == nonce:
+		case exists && found == l.fence:
+			return false, nil // it came between the two statements, as another Update's lease on a key without a grant
+		case exists && found == fence && lost:
 			return true, nil
-		case exists && found == l.nonce:
-			return false, nil // another Update of a key without a grant began just now
-		case !exists && l.nonce == "" && !lost:
+		case !exists && l.fence == "":
 			// Nothing then and nothing now: the row of our lease has gone
 			// with the Update that took over.
 			return changed(ctx, c, s.sql.insert, append(values[:len(values):len(values)], l.id.hash, l.id.readable)...)
@@ -53,14 +55,22 @@ func (l *lease) save(ctx context.Context, g *b24oauth.Grant) error {
 
 // remove deletes the row if its value is the one that fn was given.
 func (l *lease) remove(ctx context.Context) error {
-	if l.nonce == "" {
-		return l.removeNone(ctx)
-	}
 	s := l.s
+	if l.fence == "" {
+		// The row must not be deleted as such: it may be another Update's
+		// lease by now.
+		return s.persist(ctx, func(ctx context.Context, c *sql.Conn) (bool, error) {
+			found, _, err := l.found(ctx, c)
+			if err == nil && found != "" {
+				err = b24oauth.ErrConflict
+			}
+			return err == nil, err
+		})
+	}
 	lost := false // a try before this one may have been carried out
 	return s.persist(ctx, func(ctx context.Context, c *sql.Conn) (done bool, err error) {
 		defer func() { lost = lost || err != nil }()
-		done, err = changed(ctx, c, s.sql.remove, l.id.hash, l.nonce)
+		done, err = changed(ctx, c, s.sql.remove, l.id.hash, l.fence)
 		if done || err != nil {
 			return done, err
 		}
@@ -75,29 +85,13 @@ func (l *lease) remove(ctx context.Context) error {
 	})
 }
 
-// removeNone is remove for a key that had no grant. The row must not be
-// deleted as such: it may be another Update's lease by now.
-func (l *lease) removeNone(ctx context.Context) error {
-	err := l.s.persist(ctx, func(ctx context.Context, c *sql.Conn) (bool, error) {
-		found, _, err := l.found(ctx, c)
-		if err == nil && found != "" {
-			err = b24oauth.ErrConflict
-		}
-		return err == nil, err
-	})
-	if err == nil {
-		l.release(ctx)
-	}
-	return err
-}
-
-// found returns the nonce that is in the row now.
-func (l *lease) found(ctx context.Context, c *sql.Conn) (nonce string, exists bool, err error) {
-	err = c.QueryRowContext(ctx, l.s.sql.nonce, l.id.hash).Scan(&nonce)
+// found returns the fence that is in the row now.
+func (l *lease) found(ctx context.Context, c *sql.Conn) (fence string, exists bool, err error) {
+	err = c.QueryRowContext(ctx, l.s.sql.fence, l.id.hash).Scan(&fence)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", false, nil
 	}
-	return nonce, err == nil, err
+	return fence, err == nil, err
 }
 
 // persist repeats a change until it is done, refused, or out of time. It
@@ -131,6 +125,15 @@ func (s *Store) onConn(ctx context.Context, change func(context.Context, *sql.Co
 	ctx, cancel := context.WithTimeout(ctx, saveTry)
 	defer cancel()
 	return change(ctx, c)
+}
+
+// decode reads what was stored under key.
+func decode(key string, data []byte) (*b24oauth.Grant, error) {
+	g := new(b24oauth.Grant)
+	if err := g.UnmarshalBinary(data); err != nil {
+		return nil, lastingError{fmt.Errorf("b24oauth/sqlstore: the grant under %q is not usable: %w; nothing replaces it, in case it is whole: restore the row from a backup, or move it to another table and install the application again", key, err)}
+	}
+	return g, nil
 }
 
 // excerpt returns s for a column that is for people. What does not fit must

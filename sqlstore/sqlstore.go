@@ -10,11 +10,9 @@
 // answer: a pool of ten renews ten grants at a time, and a statement timeout
 // or a failover rolls back the only copy of a new token. So an Update here
 // holds neither a connection nor a transaction while its function runs. One
-// statement takes a lease on the grant, for 30 s by the database's own clock,
-// and one statement saves, if and only if the row's nonce is still the one
-// that was read, no matter who holds the lease by then. An owner that is
-// still in the row when its lease has run out tells the next Update that its
-// holder never ended.
+// statement takes a lease on the grant, for 45 s by the database's own clock,
+// and one statement saves, if and only if the row still has the refresh token
+// that was read, no matter who holds the lease by then.
 //
 // The package imports no driver. It is tested with
 // github.com/jackc/pgx/v5/stdlib, github.com/go-sql-driver/mysql and
@@ -81,14 +79,20 @@
 //	expiry       when the access token ends, UTC, by the saving machine's clock
 //	version      1 for the first grant saved, one more with each save
 //	updated_at   the last save, UTC, by the database's clock
-//	nonce        random with each save; empty: no grant, but an Update of the
-//	             key that runs or was killed
+//	nonce        the fence, by which a save knows what it replaces: the first 64
+//	             bits of the SHA-256 of the refresh token as it is stored, or
+//	             of the access token if there is none; deleted-… of a deleted
+//	             grant; empty: no grant, but an Update of the key that runs or
+//	             was killed. Random in a row that was last saved when the fence
+//	             was a nonce: it counts as it is until the next save
 //	owner        the Update that holds the lease; empty: none
 //	lease_until  the end of its lease, UTC, by the database's clock
 //	grant_data   the grant, with its tokens in plain text; see package sealedstore
 //
-// version and the times are for people: nothing is decided by them. To remove
-// a grant by hand, delete its row.
+// member_id, domain, expiry and updated_at are for people: nothing is decided
+// by them. A grant is deleted by [b24oauth.Config.Delete], which leaves a row
+// that says so: a process that has the pair of a row that is gone writes it
+// back.
 //
 // # What the database must do
 //
@@ -128,27 +132,30 @@ type Store struct {
 	// PostgreSQL takes it in lower case. Empty: b24oauth_grants.
 	Table string
 
-	// Lease is how long an Update has its grant for itself, at most. The
-	// context of its function ends with it. It must leave room for an
-	// exchange and a save, and should be less than the EarlyExpiry of
-	// [b24oauth.Config], because it is also how long others wait for the
-	// grant of a process that was killed. Zero: 30 s.
+	// Lease is how long an Update has its grant for itself, at most: the
+	// context of its function ends with it. It is also how long others wait
+	// for the grant of a process that was killed. It must be at least
+	// 2 × RefreshTimeout of [b24oauth.Config] and 10 s more, without which no
+	// token request is sent; what remains beyond that is the grace for an
+	// answer that comes late. Zero: 45 s.
 	Lease time.Duration
 
-	db      *sql.DB
-	dialect Dialect
-	asking  chan struct{} // holds an element for each Update that asks the database for its turn
-	kept    sync.Map      // key to owner of a lease that was kept after a failed save
-	build   sync.Once     // guards the two below
-	sql     *statements
-	err     error
+	db        *sql.DB
+	dialect   Dialect
+	asking    chan struct{} // holds an element for each Update that asks the database for exclusivity
+	kept      sync.Map      // key to owner of a lease that was kept after a failed save
+	releases  sync.Map      // key to a channel that is closed once a lease is given back
+	releasing chan struct{} // holds an element for each goroutine that gives one back
+	build     sync.Once     // guards the two below
+	sql       *statements
+	err       error
 }
 
-var _ b24oauth.Store = (*Store)(nil)
+var _ b24oauth.Lister = (*Store)(nil)
 
 const (
 	defaultTable = "b24oauth_grants"
-	defaultLease = 30 * time.Second
+	defaultLease = 45 * time.Second
 
 	// saveBudget is what the saving of a grant may take in all, saveTry what
 	// a single try may: a connection that went silent is not waited for until
@@ -157,18 +164,29 @@ const (
 	saveTry    = 3 * time.Second
 
 	// askingAtATime keeps the line for a connection short, in which those who
-	// have a new token to save stand too, however many wait for their turn.
+	// have a new token to save stand too, however many wait for exclusivity.
 	askingAtATime = 8
 
 	// releaseBudget is short because a lease that is not given back runs out.
+	// An Update waits for the releaseGrace of it, because the program may end
+	// right after, and others would wait until the lease has run out.
 	releaseBudget = 2 * time.Second
+	releaseGrace  = 250 * time.Millisecond
+
+	// releasingAtATime bounds the goroutines that a silent database can leave
+	// behind; beyond it an Update gives its lease back itself.
+	releasingAtATime = 64
 )
 
 // New returns a Store in the database. The Store does not close it, and needs
 // no connections of its own: a pool of a few serves thousands of grants. It
 // does not look at the database: see [Store.CreateTable].
 func New(db *sql.DB, d Dialect) *Store {
-	return &Store{db: db, dialect: d, asking: make(chan struct{}, askingAtATime)}
+	return &Store{
+		db: db, dialect: d,
+		asking:    make(chan struct{}, askingAtATime),
+		releasing: make(chan struct{}, releasingAtATime),
+	}
 }
 
 // CreateTable makes the table unless it exists. Any number of processes may
@@ -235,8 +253,14 @@ func (s *Store) Load(ctx context.Context, key string) (*b24oauth.Grant, error) {
 }
 
 // Update implements [b24oauth.Store]. It needs no connection while fn runs.
-// Others that wait for their turn look every 50 ms at first and every second
-// later on.
+// Others that wait for exclusivity look every 50 ms at first and every second
+// later on. If ctx has a deadline, a request for the lease that the database
+// carries out later than that has no effect.
+//
+// The lease is given back with the save, or by a statement of its own, for
+// whose answer Update waits for a quarter of a second and the next Update of
+// the key through the same Store for two. One that is not given back by then
+// runs out.
 //
 // If the grant that fn returned could not be saved, nor refused, the lease is
 // kept: the save may still arrive, the caller is alive and will try again,
@@ -252,9 +276,9 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 	if err != nil {
 		return err
 	}
-	settled := true
+	held := true // false once the lease has gone with what was saved, or is kept
 	defer func() {
-		if settled {
+		if held {
 			l.release(ctx)
 		}
 	}()
@@ -262,35 +286,22 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 	fnCtx, cancel := context.WithDeadline(context.WithoutCancel(ctx), l.ends)
 	defer cancel()
 	g, err := fn(fnCtx, l.given)
-	remove := errors.Is(err, b24oauth.ErrDelete)
 	switch {
-	case remove:
-	case err != nil && l.inherited:
-		return fmt.Errorf("%w; an earlier Update of %q never ended: %w", err, key, b24oauth.ErrConflict)
-	case err != nil:
-		return err
-	case g == nil:
-		return nil
-	}
-
-	settled = false
-	if remove {
+	case errors.Is(err, b24oauth.ErrDelete):
 		err = l.remove(ctx)
-	} else {
+		held = l.fence == ""
+	case err != nil || g == nil:
+		return err
+	default:
 		err = l.save(ctx, g)
+		held = false
 	}
-	settled = errors.Is(err, b24oauth.ErrConflict)
-	if err != nil && !settled {
+	switch {
+	case errors.Is(err, b24oauth.ErrConflict):
+		held = true
+	case err != nil:
+		held = false
 		s.kept.Store(key, l.owner)
 	}
 	return err
-}
-
-// decode reads what was stored under key.
-func decode(key string, data []byte) (*b24oauth.Grant, error) {
-	g := new(b24oauth.Grant)
-	if err := g.UnmarshalBinary(data); err != nil {
-		return nil, lastingError{fmt.Errorf("b24oauth/sqlstore: the grant under %q is not usable: %w; it was left as it is: restore the row from a backup, or delete it and install the application again", key, err)}
-	}
-	return g, nil
 }

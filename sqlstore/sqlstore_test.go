@@ -108,9 +108,9 @@ func TestTheDocumentedSchemaIsTheOneThatIsMade(t *testing.T) {
 func TestStatementsSpeakTheirDialect(t *testing.T) {
 	marker := regexp.MustCompile(`\$\d+|\?`)
 	for d, want := range map[Dialect]struct{ parameters, clock string }{
-		PostgreSQL: {"$1 $2 $3 $4 $5 $6", "clock_timestamp()"},
-		MySQL:      {"? ? ? ? ? ?", "UTC_TIMESTAMP(6)"},
-		SQLite:     {"? ? ? ? ? ?", "strftime('%Y-%m-%d %H:%M:%f', 'now')"},
+		PostgreSQL: {"$1 $2 $3 $4 $5 $6 $7 $8", "clock_timestamp()"},
+		MySQL:      {"? ? ? ? ? ? ? ?", "UTC_TIMESTAMP(6)"},
+		SQLite:     {"? ? ? ? ? ? ? ?", "strftime('%Y-%m-%d %H:%M:%f', 'now')"},
 	} {
 		texts, err := d.statements("t")
 		if err != nil {
@@ -119,7 +119,7 @@ func TestStatementsSpeakTheirDialect(t *testing.T) {
 		if got := strings.Join(marker.FindAllString(texts.take, -1), " "); got != want.parameters {
 			t.Errorf("%v: the parameters are %s; want %s", d, got, want.parameters)
 		}
-		for _, s := range []string{texts.read, texts.take, texts.save, texts.insert} {
+		for _, s := range []string{texts.read, texts.place, texts.take, texts.save, texts.insert} {
 			if !strings.Contains(s, want.clock) || strings.ContainsAny(s, "{}") {
 				t.Errorf("%v: not by the database's clock %s: %s", d, want.clock, s)
 			}

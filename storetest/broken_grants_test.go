@@ -19,6 +19,15 @@ var brokenGrants = []brokenStore{
 			return g, err
 		}
 	})},
+	{"a Store that drops what it does not know", "every field of a grant comes back", around(func(fn fnFunc) fnFunc {
+		return func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+			g, err := fn(ctx, g)
+			if g = copyGrant(g); g != nil {
+				g.Lineage = b24oauth.Lineage{}
+			}
+			return g, err
+		}
+	})},
 	{"a Store that keeps seconds", "every field of a grant comes back", breaking(func(b *broken, m *b24oauth.MemoryStore) {
 		b.load = func(ctx context.Context, key string) (*b24oauth.Grant, error) {
 			g, err := m.Load(ctx, key)
@@ -89,6 +98,50 @@ var brokenGrants = []brokenStore{
 			return g, err
 		}
 	})},
+	{"a Store that writes new tokens only", "a verdict is stored like any other change", around(func(fn fnFunc) fnFunc {
+		return func(ctx context.Context, given *b24oauth.Grant) (*b24oauth.Grant, error) {
+			g, err := fn(ctx, copyGrant(given))
+			if err == nil && g.Fence() == given.Fence() {
+				return nil, nil
+			}
+			return g, err
+		}
+	})},
+	{"a Store that keeps a verdict for good", "a verdict is stored like any other change", around(func(fn fnFunc) fnFunc {
+		return func(ctx context.Context, given *b24oauth.Grant) (*b24oauth.Grant, error) {
+			g, err := fn(ctx, copyGrant(given))
+			if g = copyGrant(g); g != nil && given != nil && given.Refused.Code != "" {
+				g.Refused = given.Refused
+			}
+			return g, err
+		}
+	})},
+	{"a Store that hides tombstones", "a tombstone is stored like any other grant", breaking(func(b *broken, m *b24oauth.MemoryStore) {
+		b.load = func(ctx context.Context, key string) (*b24oauth.Grant, error) {
+			g, err := m.Load(ctx, key)
+			if g != nil && !g.Deleted.IsZero() {
+				return nil, b24oauth.ErrNoGrant
+			}
+			return g, err
+		}
+	})},
+	{"a Store that hides tombstones from fn", "a tombstone is stored like any other grant", around(func(fn fnFunc) fnFunc {
+		return func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+			if g != nil && !g.Deleted.IsZero() {
+				g = nil
+			}
+			return fn(ctx, g)
+		}
+	})},
+	{"a Store that a tombstone closes", "a tombstone is stored like any other grant", around(func(fn fnFunc) fnFunc {
+		return func(ctx context.Context, given *b24oauth.Grant) (*b24oauth.Grant, error) {
+			g, err := fn(ctx, copyGrant(given))
+			if given != nil && !given.Deleted.IsZero() && g != nil && g.Deleted.IsZero() {
+				return nil, b24oauth.ErrConflict
+			}
+			return g, err
+		}
+	})},
 	{"a Store that deletes for nil", "a nil grant stores nothing", around(func(fn fnFunc) fnFunc {
 		return func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
 			g, err := fn(ctx, g)
@@ -98,7 +151,7 @@ var brokenGrants = []brokenStore{
 			return g, err
 		}
 	})},
-	{"a Store that returns ErrDelete", "ErrDelete deletes", breaking(func(b *broken, m *b24oauth.MemoryStore) {
+	{"a Store that returns ErrDelete", "ErrDelete purges", breaking(func(b *broken, m *b24oauth.MemoryStore) {
 		b.update = func(ctx context.Context, key string, fn fnFunc) error {
 			var own error
 			err := m.Update(ctx, key, func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
@@ -109,7 +162,7 @@ var brokenGrants = []brokenStore{
 			return errors.Join(err, own)
 		}
 	})},
-	{"a Store that does not delete", "ErrDelete deletes", around(func(fn fnFunc) fnFunc {
+	{"a Store that does not delete", "ErrDelete purges", around(func(fn fnFunc) fnFunc {
 		return func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
 			g, err := fn(ctx, g)
 			if errors.Is(err, b24oauth.ErrDelete) {

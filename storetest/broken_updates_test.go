@@ -3,7 +3,9 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"time"
 
 	"github.com/b24go/b24oauth"
 )
@@ -23,7 +25,7 @@ var brokenUpdates = []brokenStore{
 			return m.Update(context.WithoutCancel(ctx), key, fn)
 		}
 	})},
-	{"a Store that ignores ctx while it waits", "waiting for a turn ends with ctx", breaking(func(b *broken, m *b24oauth.MemoryStore) {
+	{"a Store that ignores ctx while it waits", "waiting for exclusivity ends with ctx", breaking(func(b *broken, m *b24oauth.MemoryStore) {
 		b.update = func(ctx context.Context, key string, fn fnFunc) error {
 			return m.Update(context.WithoutCancel(ctx), key, fn)
 		}
@@ -47,15 +49,15 @@ var brokenUpdates = []brokenStore{
 		}
 	})},
 	{"a Store that a panic blocks", "a panic in fn gives the key back", breaking(func(b *broken, m *b24oauth.MemoryStore) {
-		turn := make(chan struct{}, 1)
+		running := make(chan struct{}, 1)
 		b.update = func(ctx context.Context, key string, fn fnFunc) error {
 			select {
-			case turn <- struct{}{}:
+			case running <- struct{}{}:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 			err := m.Update(ctx, key, fn)
-			<-turn
+			<-running
 			return err
 		}
 	})},
@@ -74,8 +76,31 @@ var brokenUpdates = []brokenStore{
 	{"a Store that loses what comes late", "a late save of an unchanged value is stored", leasedBut(leasing{dropsLate: true})},
 	{"a Store that is no ShortLeaser", "a late save of an unchanged value is stored", leasedBut(leasing{noShortLease: true})},
 	{"a Store that stores what comes late", "a late save of a changed value is refused", leasedBut(leasing{overwrites: true})},
-	{"a Store that revives the deleted", "a late save of a changed value is refused", leasedBut(leasing{inserts: true})},
-	{"a Store that takes over in silence", "an Update that fails after it took over is a conflict too", leasedBut(leasing{silent: true})},
+	{"a Store that takes a late verdict", "a late save of a changed value is refused", leasedBut(leasing{takesVerdict: true})},
+	{"a Store that knows refresh tokens only", "a late save of a changed value is refused", leasedBut(leasing{fence: func(r *row) string {
+		if r.grant == nil {
+			return "nothing"
+		}
+		return r.grant.RefreshToken
+	}})},
+	{"a Store that takes one tombstone for another", "a late save of a changed value is refused", leasedBut(leasing{fence: func(r *row) string {
+		if r.grant != nil && !r.grant.Deleted.IsZero() {
+			return "deleted"
+		}
+		return r.grant.Fence()
+	}})},
+	{"a Store that counts writes", "a late save is stored if no other grant is", leasedBut(leasing{fence: func(r *row) string { return fmt.Sprint(r.writes) }})},
+	{"a Store that compares access tokens", "a late save is stored if no other grant is", leasedBut(leasing{fence: func(r *row) string {
+		if r.grant == nil {
+			return ""
+		}
+		return r.grant.AccessToken + r.grant.Fence()
+	}})},
+	{"a Store that revives the purged", "a save inserts only if fn was given nil", leasedBut(leasing{inserts: true})},
+	{"a Store that takes nil for any grant", "a save inserts only if fn was given nil", leasedBut(leasing{upserts: true})},
+	{"a Store that tells who took over", "an Update that took over returns fn's error alone", leasedBut(leasing{tellsTakeOver: true})},
+	{"a Store with leases of 30 s", "exclusivity that runs out is promised for 45 s", leasedBut(leasing{lasts: 30 * time.Second})},
+	{"a Store with leases of a minute", "exclusivity that runs out is promised for 45 s", leasedBut(leasing{lasts: time.Minute})},
 	{"a Store that yields keys twice", "Keys yields each key once", breaking(func(b *broken, m *b24oauth.MemoryStore) {
 		b.keys = func(ctx context.Context) iter.Seq2[string, error] {
 			return func(yield func(string, error) bool) {
@@ -95,6 +120,49 @@ var brokenUpdates = []brokenStore{
 				n := 0
 				for key := range m.Keys(ctx) {
 					if n++; n > 100 || !yield(key, nil) {
+						return
+					}
+				}
+			}
+		}
+	})},
+	{"a Store that yields the keys of tombstones", "Keys skips tombstones", breaking(func(b *broken, m *b24oauth.MemoryStore) {
+		deleted := make(map[string]bool)
+		b.update = func(ctx context.Context, key string, fn fnFunc) error {
+			return m.Update(ctx, key, func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+				g, err := fn(ctx, g)
+				deleted[key] = g != nil && !g.Deleted.IsZero()
+				return g, err
+			})
+		}
+		b.keys = func(ctx context.Context) iter.Seq2[string, error] {
+			return func(yield func(string, error) bool) {
+				for key := range m.Keys(ctx) {
+					yield(key, nil)
+				}
+				for key, gone := range deleted {
+					if gone {
+						yield(key, nil)
+					}
+				}
+			}
+		}
+	})},
+	{"a Store that forgets a key for good", "Keys skips tombstones", breaking(func(b *broken, m *b24oauth.MemoryStore) {
+		deleted := make(map[string]bool)
+		b.update = func(ctx context.Context, key string, fn fnFunc) error {
+			return m.Update(ctx, key, func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+				g, err := fn(ctx, g)
+				if g != nil && !g.Deleted.IsZero() {
+					deleted[key] = true
+				}
+				return g, err
+			})
+		}
+		b.keys = func(ctx context.Context) iter.Seq2[string, error] {
+			return func(yield func(string, error) bool) {
+				for key := range m.Keys(ctx) {
+					if !deleted[key] && !yield(key, nil) {
 						return
 					}
 				}

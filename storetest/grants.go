@@ -18,25 +18,35 @@ import (
 // Grant gets one day is checked from that day.
 func full(t testing.TB) *b24oauth.Grant {
 	g := new(b24oauth.Grant)
-	v := reflect.ValueOf(g).Elem()
+	fillFields(t, reflect.ValueOf(g).Elem(), "Grant")
+	return g
+}
+
+// fillFields puts something into every field of a struct, and of the structs in it.
+func fillFields(t testing.TB, v reflect.Value, path string) {
 	zone := time.FixedZone("", 5*60*60+30*60)
 	for i := range v.NumField() {
-		name := v.Type().Field(i).Name
+		name := path + "." + v.Type().Field(i).Name
 		text := name + " \"\\<&>\t\n\u2028 \u0416\u00e9 \U0001f511"
 		switch f := v.Field(i); f.Addr().Interface().(type) {
 		case *string:
 			f.SetString(text)
 		case *int64:
 			f.SetInt(1<<53 + 1 + int64(i)) // more than a float64 holds
+		case *uint64:
+			f.SetUint(1<<63 + 1 + uint64(i))
 		case *time.Time:
 			f.Set(reflect.ValueOf(time.Date(2026, 10, 25, 2, 30, i, 123456789, zone)))
 		case *[]string:
 			f.Set(reflect.ValueOf([]string{text, "", "second " + text}))
+		case *[]uint64:
+			f.Set(reflect.ValueOf([]uint64{1, 1<<64 - 1, 1<<53 + 1}))
+		case *b24oauth.Lineage, *b24oauth.Refusal:
+			fillFields(t, f, name)
 		default:
-			t.Fatalf("storetest cannot fill Grant.%s, a %s: teach it to", name, f.Type())
+			t.Fatalf("storetest cannot fill %s, a %s: teach it to", name, f.Type())
 		}
 	}
-	return g
 }
 
 func wantGrant(t testing.TB, got, want *b24oauth.Grant) {
@@ -48,15 +58,57 @@ func wantGrant(t testing.TB, got, want *b24oauth.Grant) {
 
 func everyField(t testing.TB, open func() b24oauth.Store) {
 	s, other := open(), open()
-	put(t, s, theKey, full(t))
-	wantGrant(t, load(t, s, theKey), full(t))
-	wantGrant(t, load(t, other, theKey), full(t))
-	h, given := hold(t, t.Context(), other, theKey)
-	wantGrant(t, given.grant, full(t))
-	if err := h.end(given.grant, nil); err != nil {
-		t.Errorf("Update with the grant that fn was given = %v", err)
+	living := full(t)
+	living.Deleted = time.Time{}
+	for _, g := range []*b24oauth.Grant{full(t), living} {
+		put(t, s, theKey, g)
+		wantGrant(t, load(t, s, theKey), g)
+		wantGrant(t, load(t, other, theKey), g)
+		h, given := hold(t, t.Context(), other, theKey)
+		wantGrant(t, given.grant, g)
+		if err := h.end(given.grant, nil); err != nil {
+			t.Errorf("Update with the grant that fn was given = %v", err)
+		}
+		wantGrant(t, load(t, s, theKey), g)
 	}
-	wantGrant(t, load(t, s, theKey), full(t))
+}
+
+// verdicts writes what keeps the refresh token and is a change all the same:
+// a verdict that is not stored costs every process a question.
+func verdicts(t testing.TB, open func() b24oauth.Store) {
+	s, other := open(), open()
+	put(t, s, theKey, numbered(1))
+	for _, g := range []*b24oauth.Grant{
+		refused(numbered(1)), numbered(1), // given, lifted
+		refused(numbered(1)), numbered(2), // given, overridden
+	} {
+		put(t, s, theKey, g)
+		wantGrant(t, load(t, other, theKey), g)
+	}
+}
+
+// tombstones: a deletion that a Store does not keep is undone by the next
+// process that still has the grant.
+func tombstones(t testing.TB, open func() b24oauth.Store) {
+	s, other := open(), open()
+	given := func(want *b24oauth.Grant, then *b24oauth.Grant) {
+		t.Helper()
+		h, c := hold(t, t.Context(), other, theKey)
+		wantGrant(t, c.grant, want)
+		if err := h.end(then, nil); err != nil {
+			t.Errorf("Update = %v; want the grant stored", err)
+		}
+		wantGrant(t, load(t, s, theKey), then)
+	}
+	put(t, s, theKey, tombstone(1)) // over nothing
+	wantGrant(t, load(t, other, theKey), tombstone(1))
+	given(tombstone(1), tombstone(2))
+	given(tombstone(2), numbered(1))
+	given(numbered(1), tombstone(3))
+	if err := s.Update(t.Context(), theKey, returning(nil, b24oauth.ErrDelete)); err != nil {
+		t.Errorf("Update that purges a tombstone = %v", err)
+	}
+	wantNone(t, other, theKey)
 }
 
 func replacedWhole(t testing.TB, open func() b24oauth.Store) {
@@ -138,6 +190,7 @@ func copies(t testing.TB, open func() b24oauth.Store) {
 	spoil := func(g *b24oauth.Grant) {
 		g.UserID = 666
 		g.FormerHosts[0] = "spoiled"
+		g.Lineage.Former[0] = 666
 	}
 	intact := func(after string) {
 		t.Helper()
@@ -175,4 +228,23 @@ func copies(t testing.TB, open func() b24oauth.Store) {
 	wantNumber(t, s, theKey, 2)
 	spoil(kept)
 	wantNumber(t, s, theKey, 2)
+}
+
+// refused returns g with a verdict.
+func refused(g *b24oauth.Grant) *b24oauth.Grant {
+	g.Refused = b24oauth.Refusal{Code: "invalid_grant", At: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}
+	return g
+}
+
+// accessOnly returns a grant that cannot be renewed.
+func accessOnly(n int64) *b24oauth.Grant {
+	return &b24oauth.Grant{AccessToken: fmt.Sprint("lone access ", n), UserID: n}
+}
+
+// tombstone returns what is stored for a grant that was deleted.
+func tombstone(n uint64) *b24oauth.Grant {
+	return &b24oauth.Grant{
+		Deleted: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC),
+		Lineage: b24oauth.Lineage{Root: 1<<63 + n, Former: []uint64{1<<64 - 1, 2}},
+	}
 }

@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/b24go/b24oauth"
+	"github.com/google/go-cmp/cmp"
 )
-
-// keyer is a Store that can enumerate.
-type keyer interface {
-	Keys(ctx context.Context) iter.Seq2[string, error]
-}
 
 // fill stores n grants, many at a time, and returns their keys.
 func fill(t testing.TB, s b24oauth.Store, n int) map[string]bool {
@@ -47,7 +44,7 @@ func fill(t testing.TB, s b24oauth.Store, n int) map[string]bool {
 }
 
 func keysOnce(t testing.TB, open func() b24oauth.Store) {
-	k, ok := open().(keyer)
+	k, ok := open().(b24oauth.Lister)
 	if !ok {
 		t.Skip("the Store cannot enumerate")
 	}
@@ -89,9 +86,45 @@ func keysOnce(t testing.TB, open func() b24oauth.Store) {
 	}
 }
 
+func keysOfTheLiving(t testing.TB, open func() b24oauth.Store) {
+	k, ok := open().(b24oauth.Lister)
+	if !ok {
+		t.Skip("the Store cannot enumerate")
+	}
+	other := open()
+	long := strings.Repeat("k", 1023)
+	keys := []string{theKey, "never had a grant", long}
+	want := func(when string, want ...string) {
+		t.Helper()
+		var got []string
+		for key, err := range k.Keys(t.Context()) {
+			if err != nil {
+				t.Fatalf("%s: Keys yields the error %v", when, err)
+			}
+			got = append(got, key)
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s, the keys are (-want +got):\n%s", when, diff)
+		}
+	}
+	put(t, other, "stays", numbered(9))
+	put(t, other, theKey, numbered(1))
+	put(t, other, long, numbered(2))
+	for i, key := range keys {
+		put(t, other, key, tombstone(uint64(i+1)))
+	}
+	want("after tombstones were stored", "stays")
+	for i, key := range keys {
+		put(t, other, key, numbered(int64(i+1)))
+	}
+	want("after grants replaced them", append(keys, "stays")...)
+}
+
 func keysLeft(t testing.TB, open func() b24oauth.Store) {
 	s := open()
-	k, ok := s.(keyer)
+	k, ok := s.(b24oauth.Lister)
 	if !ok {
 		t.Skip("the Store cannot enumerate")
 	}

@@ -1,9 +1,11 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,12 +14,16 @@ import (
 
 // leasing is how a leased Store breaks the contract; the zero value does not.
 type leasing struct {
-	noDeadline   bool // fn's context does not end with the lease
-	dropsLate    bool // a late save is lost
-	overwrites   bool // a late save is stored, whatever is there by now
-	silent       bool // taking over is not told
-	inserts      bool // a late save brings a deleted grant back
-	noShortLease bool // the Store is no ShortLeaser
+	lasts         time.Duration     // 0: 45 s
+	noDeadline    bool              // fn's context does not end with the lease
+	dropsLate     bool              // a late save is lost
+	overwrites    bool              // a late save is stored, whatever is there by now
+	takesVerdict  bool              // a late verdict is stored, whatever is there by now
+	inserts       bool              // a late save brings a purged grant back
+	upserts       bool              // a late save replaces what was stored after fn was given nil
+	tellsTakeOver bool              // an Update that took over says so beside fn's error
+	noShortLease  bool              // the Store is no ShortLeaser
+	fence         func(*row) string // instead of the grant's own
 }
 
 // leasedPlace is what leased Stores share, as they would a database.
@@ -30,7 +36,7 @@ type leasedPlace struct {
 
 type row struct {
 	grant  *b24oauth.Grant
-	nonce  int
+	writes int
 	owner  int // 0: nobody
 	expiry time.Time
 }
@@ -43,7 +49,7 @@ type leased struct {
 func openLeased(how leasing) func() b24oauth.Store {
 	p := &leasedPlace{how: how, rows: make(map[string]*row)}
 	return func() b24oauth.Store {
-		s := &leased{place: p, lasts: time.Minute}
+		s := &leased{place: p, lasts: cmp.Or(how.lasts, 45*time.Second)}
 		if how.noShortLease {
 			return struct{ b24oauth.Store }{s}
 		}
@@ -60,7 +66,8 @@ func copyGrant(g *b24oauth.Grant) *b24oauth.Grant {
 		return nil
 	}
 	c := *g
-	c.FormerHosts = append([]string(nil), g.FormerHosts...)
+	c.FormerHosts = slices.Clone(g.FormerHosts)
+	c.Lineage.Former = slices.Clone(g.Lineage.Former)
 	return &c
 }
 
@@ -116,7 +123,7 @@ func (s *leased) Update(ctx context.Context, key string, fn func(context.Context
 	if errors.Is(err, b24oauth.ErrDelete) {
 		return s.save(key, given, nil)
 	}
-	if err != nil && tookOver && !s.place.how.silent {
+	if err != nil && tookOver && s.place.how.tellsTakeOver {
 		return fmt.Errorf("%w (%w)", err, b24oauth.ErrConflict)
 	}
 	if err != nil || g == nil {
@@ -133,12 +140,17 @@ func (s *leased) save(key string, given row, g *b24oauth.Grant) error {
 	if late && how.dropsLate {
 		return b24oauth.ErrConflict
 	}
-	allowed := how.overwrites || how.inserts && r.grant == nil
-	if r.nonce != given.nonce && !allowed {
+	fence := how.fence
+	if fence == nil {
+		fence = func(r *row) string { return r.grant.Fence() }
+	}
+	allowed := how.overwrites || how.inserts && r.grant == nil || how.upserts && given.grant == nil ||
+		how.takesVerdict && g != nil && g.Refused.Code != ""
+	if fence(r) != fence(&given) && !allowed {
 		return b24oauth.ErrConflict
 	}
 	r.grant = copyGrant(g)
-	r.nonce++
+	r.writes++
 	return nil
 }
 

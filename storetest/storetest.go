@@ -15,6 +15,7 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -30,9 +31,8 @@ import (
 // [b24oauth.MemoryStore], may be the same one each time. setup ends what it
 // began with [testing.T.Cleanup].
 //
-// If the Store has a method Keys(context.Context) iter.Seq2[string, error],
-// that is checked too. If the context that it gives to fn has a deadline, the
-// Stores must be [ShortLeaser]s.
+// If the Store is a [b24oauth.Lister], that is checked too. If the context
+// that it gives to fn has a deadline, the Stores must be [ShortLeaser]s.
 func Run(t *testing.T, setup func(t *testing.T) (open func() b24oauth.Store)) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) { c.run(t, setup(t)) })
@@ -64,21 +64,27 @@ var checks = []check{
 	{"a large grant comes back", largeGrant},
 	{"a key without a grant is ErrNoGrant and nil for fn", noGrant},
 	{"neither side sees what the other does to its grant", copies},
+	{"a verdict is stored like any other change", verdicts},
+	{"a tombstone is stored like any other grant", tombstones},
 	{"a nil grant stores nothing", nilStoresNothing},
-	{"ErrDelete deletes", errDelete},
+	{"ErrDelete purges", errDelete},
 	{"any other error is returned and stores nothing", otherErrors},
 	{"fn is called once, and not after ctx has ended", calledOnce},
 	{"fn sees the values of ctx and not its end", fnContext},
 	{"a save does not heed ctx", saveIgnoresContext},
 	{"a panic in fn gives the key back", panics},
 	{"Load does not wait for an Update", loadDoesNotWait},
-	{"an Update waits for the one before it and sees its grant", waitsItsTurn},
+	{"an Update waits for the one before it and sees its grant", waitsForTheOther},
 	{"no Update is lost among many", noneLost},
-	{"waiting for a turn ends with ctx", waitingEnds},
+	{"waiting for exclusivity ends with ctx", waitingEnds},
+	{"exclusivity that runs out is promised for 45 s", defaultLease},
 	{"a late save of an unchanged value is stored", lateSave},
+	{"a late save is stored if no other grant is", lateSaveByValue},
 	{"a late save of a changed value is refused", lateConflict},
-	{"an Update that fails after it took over is a conflict too", tookOver},
+	{"a save inserts only if fn was given nil", lateInsert},
+	{"an Update that took over returns fn's error alone", tookOver},
 	{"Keys yields each key once", keysOnce},
+	{"Keys skips tombstones", keysOfTheLiving},
 	{"Keys can be left early and ends with ctx", keysLeft},
 }
 
@@ -91,14 +97,16 @@ const (
 
 const theKey = "example.bitrix24.com"
 
-// numbered returns a grant that differs from that of any other n.
+// numbered returns a grant that is another one for any other n: its tokens
+// differ, and with them its fence.
 func numbered(n int64) *b24oauth.Grant {
 	return &b24oauth.Grant{
 		MemberID:     "member",
-		AccessToken:  "access",
-		RefreshToken: "refresh",
+		AccessToken:  fmt.Sprint("access ", n),
+		RefreshToken: fmt.Sprint("refresh ", n),
 		UserID:       n,
 		FormerHosts:  []string{"former.bitrix24.com"},
+		Lineage:      b24oauth.Lineage{Root: 1, Generation: uint64(n), Former: []uint64{2, 3}},
 	}
 }
 

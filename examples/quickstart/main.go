@@ -47,7 +47,7 @@ type show struct {
 type counts struct {
 	calls     int // REST requests, replays included
 	replays   int // of them, repeated because the token was refused
-	asked     int // requests to the authorization server
+	requests  int // requests to the authorization server
 	refreshes int // of them, answered with a new pair
 }
 
@@ -72,13 +72,13 @@ func run(out io.Writer) error {
 	}{
 		{"the application is installed, its grant stored", func() error { return s.install(dir) }, counts{}},
 		{"a call with a fresh token", s.call, counts{calls: 1}},
-		{"a call when the token has run out: renewed first", s.callAfterExpiry, counts{calls: 1, asked: 1, refreshes: 1}},
-		{"a call when the portal ended it early: replayed", s.callAfterEarlyExpiry, counts{calls: 2, replays: 1, asked: 1, refreshes: 1}},
-		{"200 calls at once when the token has run out", s.callAtOnce, counts{calls: 200, asked: 1, refreshes: 1}},
+		{"a call when the token has run out: renewed first", s.callAfterExpiry, counts{calls: 1, requests: 1, refreshes: 1}},
+		{"a call when the portal ended it early: replayed", s.callAfterEarlyExpiry, counts{calls: 2, replays: 1, requests: 1, refreshes: 1}},
+		{"200 calls at once when the token has run out", s.callAtOnce, counts{calls: 200, requests: 1, refreshes: 1}},
 		{"a batch of two commands", s.batch, counts{calls: 1}},
 		{"a new client on the same directory: a restart", func() error { return s.restart(dir) }, counts{calls: 1}},
-		{"it goes on with the stored pair", s.callAfterExpiry, counts{calls: 1, asked: 1, refreshes: 1}},
-		{"the grant is dead: three calls, one question", s.deadGrant, counts{asked: 1}},
+		{"it goes on with the stored pair", s.callAfterExpiry, counts{calls: 1, requests: 1, refreshes: 1}},
+		{"the grant is dead: three calls, one question", s.deadGrant, counts{requests: 1}},
 	}
 	fmt.Fprintf(out, "%-50s %5s  %7s  %14s  %9s\n", "what the servers saw", "calls", "replays", "token requests", "refreshes")
 	for _, step := range steps {
@@ -87,7 +87,7 @@ func run(out io.Writer) error {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 		got := seen(srv)
-		fmt.Fprintf(out, "%-50s %5d  %7d  %14d  %9d\n", step.name, got.calls, got.replays, got.asked, got.refreshes)
+		fmt.Fprintf(out, "%-50s %5d  %7d  %14d  %9d\n", step.name, got.calls, got.replays, got.requests, got.refreshes)
 		if got != step.want {
 			return fmt.Errorf("%s: the servers saw %+v, expected %+v", step.name, got, step.want)
 		}

@@ -28,11 +28,11 @@ func ParseEndpoint(s string) (*url.URL, error) {
 	case u.Hostname() == "":
 		return nil, errors.New("client_endpoint has no host")
 	case !Secure(u):
-		return nil, fmt.Errorf("client_endpoint is not https (host %q)", redact.Shorten(u.Host))
+		return nil, fmt.Errorf("client_endpoint is not https (host %s)", redact.Host(u.Host))
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("client_endpoint has user info or a query (host %q)", redact.Shorten(u.Host))
+		return nil, fmt.Errorf("client_endpoint has user info or a query (host %s)", redact.Host(u.Host))
 	case strings.Trim(u.Path, "/") != "rest":
-		return nil, fmt.Errorf("the path of client_endpoint is not /rest/ (host %q)", redact.Shorten(u.Host))
+		return nil, fmt.Errorf("the path of client_endpoint is not /rest/ (host %s)", redact.Host(u.Host))
 	}
 	return &url.URL{Scheme: u.Scheme, Host: CanonicalHost(u), Path: "/rest/"}, nil
 }
@@ -61,7 +61,7 @@ func CanonicalHost(u *url.URL) string {
 	if strings.ContainsFunc(u.Host, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		name, err := idna.Lookup.ToASCII(u.Hostname()) // as net/http does
 		if err != nil {
-			return u.Host // nobody's, and not to be folded into somebody's
+			return u.Host // no valid name: lower case could make it equal to a portal's
 		}
 		if host = name; port != "" {
 			host += ":" + port

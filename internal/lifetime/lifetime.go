@@ -14,17 +14,17 @@ const (
 	Max     = 30 * 24 * time.Hour
 )
 
-// Of returns the lifetime of a token that was asked for when asked says. It
+// Of returns the lifetime of a token whose request was sent at that time. It
 // prefers expiresIn, a number of seconds, to expires, a Unix time by the
 // server's clock. Either may be anything.
-func Of(expiresIn, expires string, asked time.Time) time.Duration {
+func Of(expiresIn, expires string, sent time.Time) time.Duration {
 	if s, err := strconv.ParseFloat(expiresIn, 64); err == nil && s <= Max.Seconds() {
 		if d := time.Duration(s * float64(time.Second)); s > 0 && d > 0 {
 			return d
 		}
 	}
 	if unix, err := strconv.ParseInt(expires, 10, 64); err == nil {
-		if d := time.Unix(unix, 0).Sub(asked); d > 0 && d <= Max {
+		if d := time.Unix(unix, 0).Sub(sent); d > 0 && d <= Max {
 			return d
 		}
 	}

@@ -9,6 +9,7 @@ package redact
 import (
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -39,6 +40,16 @@ func Shorten(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:limit], "") + "…"
+}
+
+// Host quotes a stranger's host whole or says how long it is: one that is cut
+// short may end within a secret, which Text does not recognise any more.
+func Host(host string) string {
+	const limit = 253 + len(":65535") // of a name that can be looked up, with a port
+	if len(host) > limit {
+		return fmt.Sprintf("of %d bytes", len(host))
+	}
+	return strconv.Quote(host)
 }
 
 // Panic tells of a panic in the user's code what is safe to tell: the

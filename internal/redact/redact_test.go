@@ -53,6 +53,18 @@ type shownByJSON struct{ Hidden any }
 func (*shownByJSON) Error() string { return "harmless" }
 func (*shownByJSON) Unwrap() error { return io.ErrUnexpectedEOF }
 
+func TestHostIsQuotedWholeOrNotAtAll(t *testing.T) {
+	for host, want := range map[string]string{
+		"portal.bitrix24.com:8443":        `"portal.bitrix24.com:8443"`,
+		strings.Repeat("x", 185) + secret: `"` + strings.Repeat("x", 185) + secret + `"`,
+		strings.Repeat("x", 250) + secret: "of 269 bytes",
+	} {
+		if got := redact.Host(host); got != want {
+			t.Errorf("Host(%q) = %s, want %s", host, got, want)
+		}
+	}
+}
+
 func TestErrorOfTheClientLosesOnlyItsURL(t *testing.T) {
 	reason := errors.New("reason")
 	proxy := fmt.Errorf("the proxy said: %w", &url.Error{Op: "Get", URL: "https://x/?s=secret", Err: reason})

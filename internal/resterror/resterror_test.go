@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A fixture is an answer as portals give it, and whether the token is to be
+// A fixture is an reading as portals give it, and whether the token is to be
 // renewed for it: true, false or "once per token".
 type fixture struct {
 	Status int    `json:"status"`
@@ -50,16 +50,16 @@ func TestAnswersAreJudgedAsTheProtocolSays(t *testing.T) {
 	}
 }
 
-// answer is what Read returns.
-type answer struct {
+// reading is what Read returns.
+type reading struct {
 	Verdict resterror.Verdict
 	Code    string
 }
 
 var (
-	other   = answer{resterror.Other, ""}
-	refused = answer{resterror.Refused, "expired_token"}
-	unclear = answer{resterror.Ambiguous, ""}
+	other   = reading{resterror.Other, ""}
+	refused = reading{resterror.Refused, "expired_token"}
+	unclear = reading{resterror.Ambiguous, ""}
 )
 
 const denied = "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION"
@@ -69,19 +69,19 @@ func TestTheCodeDecides(t *testing.T) {
 		name   string
 		status int
 		body   string
-		want   answer
+		want   reading
 	}{
 		{"another 4xx", 403, `{"error":"expired_token"}`, refused},
 		{"the last 4xx", 499, `{"error":"expired_token"}`, refused},
-		{"invalid token", 400, `{"error":"invalid_token"}`, answer{resterror.Refused, "invalid_token"}},
-		{"any case", 401, `{"error":"Expired_TOKEN"}`, answer{resterror.Refused, "Expired_TOKEN"}},
+		{"invalid token", 400, `{"error":"invalid_token"}`, reading{resterror.Refused, "invalid_token"}},
+		{"any case", 401, `{"error":"Expired_TOKEN"}`, reading{resterror.Refused, "Expired_TOKEN"}},
 		{"success", 200, `{"error":"expired_token"}`, other},
 		{"redirect", 399, `{"error":"expired_token"}`, other},
 		{"server error", 500, `{"error":"expired_token"}`, other},
-		{"v3", 401, `{"error":{"message":"x","code":"` + denied + `"}}`, answer{resterror.Ambiguous, denied}},
-		{"v3 in lower case", 401, `{"error":{"code":"` + strings.ToLower(denied) + `"}}`, answer{resterror.Ambiguous, strings.ToLower(denied)}},
-		{"v3 without the permission", 403, `{"error":{"code":"` + denied + `"}}`, answer{resterror.Other, denied}},
-		{"v3 with another code", 401, `{"error":{"code":"X.Y-Z_1"}}`, answer{resterror.Other, "X.Y-Z_1"}},
+		{"v3", 401, `{"error":{"message":"x","code":"` + denied + `"}}`, reading{resterror.Ambiguous, denied}},
+		{"v3 in lower case", 401, `{"error":{"code":"` + strings.ToLower(denied) + `"}}`, reading{resterror.Ambiguous, strings.ToLower(denied)}},
+		{"v3 without the permission", 403, `{"error":{"code":"` + denied + `"}}`, reading{resterror.Other, denied}},
+		{"v3 with another code", 401, `{"error":{"code":"X.Y-Z_1"}}`, reading{resterror.Other, "X.Y-Z_1"}},
 		{"v3 with the code further down", 401, `{"error":{"details":{"code":"expired_token"}}}`, other},
 		{"v3 without a code", 401, `{"error":{}}`, other},
 		{"no body", 401, "", unclear},
@@ -97,15 +97,15 @@ func TestRefusalsWithoutAnyHopeAreLeftAlone(t *testing.T) {
 		"NO_AUTH_FOUND", "authorization_error", "user_access_error", "insufficient_scope", "INVALID_CREDENTIALS",
 		"METHOD_CONFIRM_WAITING", "ERROR_OAUTH", "APPLICATION_NOT_FOUND", "ACCESS_DENIED", "OVERLOAD_LIMIT", "CONNECTION_ERROR",
 	} {
-		checkRead(t, code, 401, `{"error":"`+code+`"}`, answer{resterror.Other, code})
-		checkRead(t, code+" in XML", 401, `<response><error>`+code+`</error></response>`, answer{resterror.Other, code})
+		checkRead(t, code, 401, `{"error":"`+code+`"}`, reading{resterror.Other, code})
+		checkRead(t, code+" in XML", 401, `<response><error>`+code+`</error></response>`, reading{resterror.Other, code})
 	}
 }
 
 func TestOnlyTheErrorAtTheTopCounts(t *testing.T) {
 	for _, c := range []struct {
 		name, body string
-		want       answer
+		want       reading
 	}{
 		{"in a batch", `{"result":{"result_error":{"a":{"error":"expired_token"}}}}`, other},
 		{"in an array", `{"a":[{"error":"expired_token"}]}`, other},
@@ -135,13 +135,13 @@ func TestBodiesAreReadAsFarAsTheyCanBe(t *testing.T) {
 	long := strings.Repeat("x", 64<<10)
 	for _, c := range []struct {
 		name, body string
-		want       answer
+		want       reading
 	}{
 		{"white space before it", " \n\t{\"error\":\"expired_token\"}", refused},
 		{"byte-order mark", "\uFEFF{\"error\":\"expired_token\"}", refused},
 		{"byte-order mark alone", "\uFEFF", unclear},
 		{"cut after the code", `{"error":"expired_token","error_descr`, refused},
-		{"cut after v3's code", `{"error":{"code":"` + denied + `","mess`, answer{resterror.Ambiguous, denied}},
+		{"cut after v3's code", `{"error":{"code":"` + denied + `","mess`, reading{resterror.Ambiguous, denied}},
 		{"cut within the code", `{"error":"expired_token`, other},
 		{"cut before the code", `{"result":{"a":`, other},
 		{"cut after the key", `{"error"`, other},
@@ -159,7 +159,7 @@ func TestBodiesAreReadAsFarAsTheyCanBe(t *testing.T) {
 		{"XML cut before the code", `<response><a>x`, other},
 		{"XML of another charset after the code", "<response><error>expired_token</error><error_description>\xCF</error_description>", refused},
 		{"deeply nested XML", "<response>" + strings.Repeat("<a>", 1<<18), other},
-		{"longest code", `{"error":"` + long[:64] + `"}`, answer{resterror.Other, long[:64]}},
+		{"longest code", `{"error":"` + long[:64] + `"}`, reading{resterror.Other, long[:64]}},
 		{"code too long", `{"error":"` + long[:65] + `"}`, other},
 		{"code of other characters", `{"error":"a\nb"}`, other},
 		{"code with a space", `{"error":"expired_token "}`, other},
@@ -169,10 +169,10 @@ func TestBodiesAreReadAsFarAsTheyCanBe(t *testing.T) {
 	}
 }
 
-func checkRead(t *testing.T, name string, status int, body string, want answer) {
+func checkRead(t *testing.T, name string, status int, body string, want reading) {
 	t.Helper()
 	v, code := resterror.Read(status, []byte(body))
-	if diff := cmp.Diff(want, answer{v, code}); diff != "" {
+	if diff := cmp.Diff(want, reading{v, code}); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", name, diff)
 	}
 }

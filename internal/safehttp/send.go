@@ -54,7 +54,7 @@ type StrayedError struct {
 }
 
 func (e *StrayedError) Error() string {
-	return fmt.Sprintf("%s followed a redirect to %q by itself, and %s may be known there now: replace it, and let the CheckRedirect of the http.Client in that transport return http.ErrUseLastResponse", e.Transport, redact.Shorten(e.Host), e.Secret)
+	return fmt.Sprintf("%s followed a redirect to the host %s by itself, and %s may be known there now: replace it, and let the CheckRedirect of the http.Client in that transport return http.ErrUseLastResponse", e.Transport, redact.Host(e.Host), e.Secret)
 }
 
 // unfollowing returns a RoundTripper that does what base does, and follows no

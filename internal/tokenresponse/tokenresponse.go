@@ -79,9 +79,9 @@ func (t *text) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Read returns the tokens in the answer to a request that was sent when asked
-// says, or else the failure, and closes its body.
-func Read(resp *http.Response, asked time.Time) (*Tokens, *Failure) {
+// Read returns the tokens in the answer to a request that was sent at that
+// time, or else the failure, and closes its body.
+func Read(resp *http.Response, sent time.Time) (*Tokens, *Failure) {
 	defer resp.Body.Close()
 	failure := &Failure{StatusCode: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
 	b, err := readBody(resp)
@@ -99,7 +99,7 @@ func Read(resp *http.Response, asked time.Time) (*Tokens, *Failure) {
 	t := &Tokens{
 		AccessToken:    string(b.AccessToken),
 		RefreshToken:   string(b.RefreshToken),
-		Lifetime:       lifetime.Of(string(b.ExpiresIn), string(b.Expires), asked),
+		Lifetime:       lifetime.Of(string(b.ExpiresIn), string(b.Expires), sent),
 		Scope:          string(b.Scope),
 		Status:         string(b.Status),
 		MemberID:       string(b.MemberID),

@@ -16,14 +16,14 @@ import (
 	"github.com/b24go/b24oauth/internal/tokenresponse"
 )
 
-var asked = time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)
+var sent = time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)
 
 func read(status int, retryAfter, body string) (*tokenresponse.Tokens, *tokenresponse.Failure) {
 	return tokenresponse.Read(&http.Response{
 		StatusCode: status,
 		Header:     http.Header{"Retry-After": {retryAfter}},
 		Body:       io.NopCloser(strings.NewReader(body)),
-	}, asked)
+	}, sent)
 }
 
 func TestTokensAreReadHoweverTheirNumbersAreWritten(t *testing.T) {
@@ -92,7 +92,7 @@ func TestFailureHasItsCodeOrSaysWhatElseIsWrong(t *testing.T) {
 func TestAnswerThatBreaksOffTellsNoURL(t *testing.T) {
 	reset := errors.New("connection reset")
 	body := iotest.ErrReader(&url.Error{Op: "Get", URL: "https://oauth.example/?refresh_token=secret", Err: reset})
-	tokens, failure := tokenresponse.Read(&http.Response{StatusCode: 200, Body: io.NopCloser(body)}, asked)
+	tokens, failure := tokenresponse.Read(&http.Response{StatusCode: 200, Body: io.NopCloser(body)}, sent)
 	if tokens != nil || !errors.Is(failure.Err, reset) || strings.Contains(failure.Err.Error(), "secret") {
 		t.Errorf("%+v, %v", tokens, failure.Err)
 	}

@@ -1,0 +1,193 @@
+package b24oauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"weak"
+
+	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/racetest"
+)
+
+func TestSourceIsTheSameOneAsLongAsAnybodyHoldsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(t, with(newFaultyStore(), nil))
+		first := p.config.TokenSource(key)
+		<-time.After(2*time.Hour - time.Minute)
+		p.config.TokenSource("another")
+		if p.config.TokenSource(key) != first {
+			t.Error("another source before two idle hours")
+		}
+		<-time.After(90 * time.Minute)
+		token(t, first) // used, without being asked for anew
+		<-time.After(90 * time.Minute)
+		p.config.TokenSource("a third")
+		if p.config.TokenSource(key) != first {
+			t.Error("another source though the first is used")
+		}
+		<-time.After(1000 * time.Hour)
+		if p.config.TokenSource(key) != first {
+			t.Error("another source though nothing made the Config look for idle ones")
+		}
+		<-time.After(2*time.Hour + 2*time.Minute)
+		p.config.TokenSource("a fourth")
+		if p.config.TokenSource(key) != first {
+			t.Error("there are two sources of one grant, though the first is held")
+		}
+		runtime.KeepAlive(first)
+	})
+}
+
+func TestSourceThatNobodyHoldsIsGivenUpAfterTwoIdleHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(t, with(newFaultyStore(), nil))
+		token(t, p.source)
+		held := p.letGo()
+		<-time.After(2*time.Hour - time.Minute)
+		p.config.TokenSource("another")
+		if collected(held) {
+			t.Error("given up before two idle hours")
+		}
+		<-time.After(time.Hour + 2*time.Minute)
+		p.config.TokenSource("a third")
+		if !collected(held) {
+			t.Error("kept after two idle hours")
+		}
+		token(t, p.config.TokenSource(key))
+	})
+}
+
+// letGo forgets the program's source, and returns a pointer by which to see
+// whether anybody else keeps it.
+func (p *program) letGo() weak.Pointer[b24oauth.TokenSource] {
+	held := weak.Make(p.source)
+	p.source, p.client = nil, nil
+	return held
+}
+
+func collected(p weak.Pointer[b24oauth.TokenSource]) bool {
+	runtime.GC()
+	runtime.GC()
+	return p.Value() == nil
+}
+
+func TestSourceWithAnUnsavedPairIsNotGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, store, next := unsaved(t)
+		store.failSaves()
+		held := p.letGo()
+		<-time.After(10 * time.Hour)
+		p.config.TokenSource("another")
+		if collected(held) {
+			t.Fatal("a source with an unsaved pair was given up")
+		}
+		store.onUpdate(nil)
+		if err := p.config.Flush(t.Context()); err != nil || stored(t, p).AccessToken != next {
+			t.Errorf("Flush = %v; want the pair stored", err)
+		}
+		<-time.After(10 * time.Hour)
+		p.config.TokenSource("a third")
+		if !collected(held) {
+			t.Error("an idle source was kept")
+		}
+		runtime.KeepAlive(p.config)
+	})
+}
+
+func TestFailureStateSurvivesAClientForEachRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(t)
+		p.KillGrants()
+		<-time.After(2 * time.Hour)
+		for range 100 {
+			client := p.config.Client(key)
+			client.Transport.(*b24oauth.Transport).Base = p.Client().Transport
+			_, err := client.Get(p.Endpoint() + "profile")
+			if !errors.Is(err, b24oauth.ErrReauthorize) {
+				t.Errorf("%v, want ErrReauthorize", err)
+			}
+			<-time.After(time.Second)
+		}
+		wantRequests(t, p, 1)
+	})
+}
+
+// minting is a Store that makes each grant when it is asked for, and keeps
+// none: what is in memory then is the source's own.
+type minting struct{}
+
+func (minting) Load(_ context.Context, key string) (*b24oauth.Grant, error) {
+	now := time.Now().Round(0)
+	return &b24oauth.Grant{
+		ClientID:         strings.Clone(mintedClientID),
+		MemberID:         strings.Clone(key),
+		ClientEndpoint:   "https://company-" + key[:12] + ".bitrix24.com/rest/",
+		ServerEndpoint:   strings.Clone("https://oauth.bitrix.info/rest/"),
+		AccessToken:      strings.Clone(strings.Repeat(key, 3)[:70]),
+		RefreshToken:     strings.Clone(strings.Repeat("0"+key, 3)[:70]),
+		ApplicationToken: strings.Clone(key),
+		Issued:           now,
+		Expiry:           now.Add(time.Hour),
+		Scope:            strings.Clone("crm,entity,im,task,user_brief,placement"),
+		Status:           strings.Clone("L"),
+		UserID:           1,
+	}, nil
+}
+
+func (minting) Update(context.Context, string, updateFunc) error { return errDown }
+
+const mintedClientID = "app.573ad8a0346747.09223434"
+
+func TestAHundredThousandPortalsAtAKibibyteEach(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some hundred megabytes")
+	}
+	portals := 100_000
+	if racetest.Enabled {
+		portals = 10_000
+	}
+	config := &b24oauth.Config{ClientID: mintedClientID, ClientSecret: "secret", Store: minting{}}
+	base := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Body: http.NoBody, Request: r}, nil
+	})
+	call := func(i int) {
+		key := fmt.Sprintf("%032x", uint64(i)*0x9e3779b97f4a7c15)
+		key = key[16:] + key[16:]
+		client := config.Client(key)
+		client.Transport.(*b24oauth.Transport).Base = base
+		resp, err := client.Get("https://company-" + key[:12] + ".bitrix24.com/rest/profile")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	call(0)
+	before := heap()
+	for i := range portals {
+		call(i)
+	}
+	each := (heap() - before) / uint64(portals)
+	t.Logf("%d bytes for each of %d portals", each, portals)
+	if each > 1024 {
+		t.Errorf("%d bytes for each portal, want at most 1024", each)
+	}
+	runtime.KeepAlive(config)
+}
+
+// heap returns the bytes in use after a collection.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

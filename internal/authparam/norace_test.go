@@ -1,5 +1,0 @@
-//go:build !race
-
-package authparam_test
-
-const bigBody = 1 << 30

@@ -1,5 +1,0 @@
-//go:build !race
-
-package b24oauth_test
-
-const raceEnabled = false
