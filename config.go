@@ -83,7 +83,7 @@ type Config struct {
 	// secrets. Nil: silent.
 	Logger *slog.Logger
 
-	// OnEvent is told what the Logger is told, for metrics and tracing. Calls
+	// OnEvent gets what the Logger gets, for metrics and tracing. Calls
 	// may be concurrent. It must not block: callers wait for it. A panic in it is
 	// logged and otherwise ignored.
 	OnEvent func(context.Context, Event)

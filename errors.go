@@ -208,7 +208,7 @@ func failureOf(err error, key string) *renew.Failure {
 	return f
 }
 
-// failure returns what kept a token from being had as callers are told of it.
+// failure returns the error that callers get when there is no token.
 func (s *TokenSource) failure(f *renew.Failure) error {
 	if f.Class == renew.GaveUp {
 		return fmt.Errorf("b24oauth: grant %q: gave up waiting: %w", s.key, f.Err)

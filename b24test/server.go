@@ -111,7 +111,7 @@ func newServer(listen func() (net.Listener, error), dial func(context.Context, s
 	return s
 }
 
-// open starts serving at a new address, with handle told which, and returns
+// open starts serving at a new address, which it passes to handle, and returns
 // its host and port.
 func (s *Server) open(handle func(w http.ResponseWriter, r *http.Request, host string)) string {
 	l, err := s.listen()

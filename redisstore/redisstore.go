@@ -97,7 +97,7 @@ type Store struct {
 	// should have the same.
 	Lease time.Duration
 
-	// Logger is told when a lease could not be given back, and once if Redis
+	// Logger gets a line when a lease could not be given back, and once if Redis
 	// is set up to forget. Nil: silent.
 	Logger *slog.Logger
 

@@ -12,7 +12,7 @@
 --   'held'   if another owner has it
 --   'taken', the stored form or nil, and its fence or nil
 --
--- Who has the lease may take it again and is told the same: the client
+-- Who has the lease may take it again and gets the same reply: the client
 -- repeats a call whose answer it has lost.
 
 local time = redis.call('TIME')

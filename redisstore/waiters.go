@@ -19,7 +19,7 @@ type waiters struct {
 
 	mu        sync.Mutex
 	byChannel map[string]map[chan struct{}]bool // guarded by mu
-	changed   chan struct{}                     // tells listen that byChannel has changed; nil while it does not run; guarded by mu
+	changed   chan struct{}                     // makes listen notice that byChannel has changed; nil while it does not run; guarded by mu
 }
 
 // join returns a channel that yields when the lease of that name has been

@@ -27,10 +27,10 @@ func (e *redactedError) Timeout() bool        { return e.timeout }
 // MarshalText makes JSON tell the error and no more than Error does.
 func (e *redactedError) MarshalText() ([]byte, error) { return []byte(e.text), nil }
 
-// quotedQuery is a query that a secret stood in. Nothing of it is told.
+// quotedQuery is a query that a secret stood in. Nothing of it is shown.
 var quotedQuery = regexp.MustCompile(`\?[^\s"'<>]*` + regexp.QuoteMeta(placeholder) + `[^\s"'<>]*`)
 
-// Error returns err, or what can be told of it if it quotes one of the
+// Error returns err, or what can be shown of it if it quotes one of the
 // secrets; empty ones do not count.
 func Error(err error, secrets ...string) error {
 	secrets = slices.DeleteFunc(secrets, func(secret string) bool { return secret == "" })
@@ -84,7 +84,7 @@ func shows(err error, secrets []string) bool {
 // asJSON returns what encoding/json makes of an error, which follows pointers
 // where fmt does not.
 func asJSON(err error) (text string) {
-	defer func() { _ = recover() }() // a MarshalJSON that panics tells nothing
+	defer func() { _ = recover() }() // a MarshalJSON that panics shows nothing
 	data, failure := json.Marshal(err)
 	if failure != nil {
 		return failure.Error()

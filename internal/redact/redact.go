@@ -1,4 +1,4 @@
-// Package redact keeps secrets out of what is told to others.
+// Package redact keeps secrets out of what is shown to others.
 //
 // Errors of others may quote what they were given: a transport the URL of a
 // request, a database driver the values of its statement. A panic's value may
@@ -52,8 +52,8 @@ func Host(host string) string {
 	return strconv.Quote(host)
 }
 
-// Panic tells of a panic in the user's code what is safe to tell: the
-// runtime's own words, else only the type, since a value may hold anything.
+// Panic describes a panic in the user's code without its value, which may hold
+// anything: by the runtime's own words, else by the type.
 func Panic(v any) string {
 	if err, ok := v.(interface {
 		error

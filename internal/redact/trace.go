@@ -7,9 +7,9 @@ import (
 )
 
 // Trace returns a context whose httptrace.ClientTrace does not learn the
-// secrets in the headers that net/http tells it of: HTTP/2 sends the path with
+// secrets in the headers that net/http reports to it: HTTP/2 sends the path with
 // its query as one, and an Authorization may be ours. needed is false if no
-// trace in ctx is told what headers are sent; the context is ctx then.
+// trace in ctx gets the headers that are sent; the context is ctx then.
 func Trace(ctx context.Context) (redacted context.Context, needed bool) {
 	if trace := httptrace.ContextClientTrace(ctx); trace == nil || trace.WroteHeaderField == nil {
 		return ctx, false
