@@ -9,13 +9,10 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"time"
-	"unique"
 
 	"github.com/b24go/b24oauth/internal/address"
-	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/registry"
 )
 
@@ -173,16 +170,6 @@ func (c *Config) TokenSource(key string) *TokenSource {
 	return s
 }
 
-// intern keeps in memory once what many grants have in common.
-func (c *Config) intern(key string, g *heldGrant) {
-	for _, field := range []*string{&g.ClientID, &g.ServerEndpoint, &g.Scope, &g.Status} {
-		*field = unique.Make(*field).Value()
-	}
-	if g.MemberID == key {
-		g.MemberID = key
-	}
-}
-
 // Client returns an http.Client whose requests carry the access token of the
 // grant stored under key: [Transport] with this Config's source over
 // http.DefaultTransport. Call [Config.Flush] before the program ends.
@@ -305,29 +292,4 @@ var errEmptyKey = configError("the grant's key is empty: give each grant a key o
 
 func wrongApplication(got, want string) *TokenError {
 	return configError("the grant belongs to the application %q and Config.ClientID is %q: use the key of this application's grant", got, want)
-}
-
-// replacement returns g as it is stored over a grant, nil if there is none.
-func (c *Config) replacement(stored, g *Grant) (*Grant, error) {
-	next := g.clone()
-	if stored != nil {
-		switch {
-		case stored.RefreshToken != "" && g.RefreshToken == "":
-			return nil, configError("the new grant has no refresh token and the stored one has: it is not given up for an access token")
-		case stored.MemberID != "" && g.MemberID != "" && stored.MemberID != g.MemberID:
-			return nil, configError("the stored grant is of the portal with the member_id %q and the new one of %q: give each portal a key of its own, or delete the stored one with Config.Delete first", redact.Shorten(stored.MemberID), redact.Shorten(g.MemberID))
-		case stored.MemberID != "" && stored.MemberID == g.MemberID:
-			next = stored.merge(g, c.ClientID, c.trustedEndpoint(g.ServerEndpoint))
-			if !address.SameEndpoint(stored.ClientEndpoint, next.ClientEndpoint) {
-				// g may come from a request that anybody can send. That the portal
-				// was renamed only the authorization server can say.
-				next.FormerHosts = slices.Clone(g.FormerHosts)
-			}
-		}
-	}
-	next.ClientID = c.ClientID
-	if u, err := address.ParseEndpoint(next.ClientEndpoint); err == nil {
-		next.ClientEndpoint = u.String()
-	}
-	return next, nil
 }

@@ -9,10 +9,12 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"golang.org/x/oauth2"
 
 	"github.com/b24go/b24oauth/internal/address"
+	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/renew"
 )
 
@@ -47,7 +49,13 @@ func (s *TokenSource) hold(g *Grant) *heldGrant {
 	if u, err := address.ParseEndpoint(g.ClientEndpoint); err == nil {
 		h.scheme, h.host = u.Scheme, u.Host
 	}
-	s.cfg.intern(s.key, h)
+	// What many grants have in common is kept in memory once.
+	for _, field := range []*string{&h.ClientID, &h.ServerEndpoint, &h.Scope, &h.Status} {
+		*field = unique.Make(*field).Value()
+	}
+	if h.MemberID == s.key {
+		h.MemberID = s.key
+	}
 	return h
 }
 
@@ -238,6 +246,31 @@ func (s *TokenSource) replace(ctx context.Context, g *Grant) error {
 		return s.failure(f)
 	}
 	return nil
+}
+
+// replacement returns g as it is stored over a grant, nil if there is none.
+func (c *Config) replacement(stored, g *Grant) (*Grant, error) {
+	next := g.clone()
+	if stored != nil {
+		switch {
+		case stored.RefreshToken != "" && g.RefreshToken == "":
+			return nil, configError("the new grant has no refresh token and the stored one has: it is not given up for an access token")
+		case stored.MemberID != "" && g.MemberID != "" && stored.MemberID != g.MemberID:
+			return nil, configError("the stored grant is of the portal with the member_id %q and the new one of %q: give each portal a key of its own, or delete the stored one with Config.Delete first", redact.Shorten(stored.MemberID), redact.Shorten(g.MemberID))
+		case stored.MemberID != "" && stored.MemberID == g.MemberID:
+			next = stored.merge(g, c.ClientID, c.trustedEndpoint(g.ServerEndpoint))
+			if !address.SameEndpoint(stored.ClientEndpoint, next.ClientEndpoint) {
+				// g may come from a request that anybody can send. That the portal
+				// was renamed only the authorization server can say.
+				next.FormerHosts = slices.Clone(g.FormerHosts)
+			}
+		}
+	}
+	next.ClientID = c.ClientID
+	if u, err := address.ParseEndpoint(next.ClientEndpoint); err == nil {
+		next.ClientEndpoint = u.String()
+	}
+	return next, nil
 }
 
 // touch notes the use, at most once a minute: an atomic write for every call
