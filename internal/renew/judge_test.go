@@ -135,10 +135,24 @@ func (w *world) want(f *Failure, class Class, what string) {
 	}
 }
 
-// holdsLiving fails unless the Store holds that pair, alive.
+// wantStored fails unless the Store holds the grant of that name.
 func (w *world) wantStored(name string) {
 	w.t.Helper()
-	if w.stored.name() != name {
-		w.failf("the Store holds %s; want %s", w.stored.name(), name)
+	if got := w.inStore().name(); got != name {
+		w.failf("the Store holds %s; want %s", got, name)
 	}
+}
+
+// inStore returns what the Store holds.
+func (w *world) inStore() *grant {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stored
+}
+
+// endLease takes the lease from whoever has it.
+func (w *world) endLease() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ends = time.Now()
 }

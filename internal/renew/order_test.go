@@ -35,7 +35,7 @@ var traces = []struct {
 		w.wantStored("X.2")
 	}},
 	{"a Store set back by forty refreshes is not adopted", func(w *world, a, b *process) {
-		old := w.stored
+		old := w.inStore()
 		for range 40 {
 			w.expire()
 			w.want(a.token(), 0, "a call")
@@ -147,11 +147,11 @@ var traces = []struct {
 		w.until(b, "take")
 		w.gate.set(false, b)
 		time.Sleep(time.Second)
-		at := w.stored.marks.Refused.At
+		at := w.inStore().marks.Refused.At
 		w.gate.set(false, nil)
 		time.Sleep(time.Second)
-		if !w.stored.marks.Refused.At.Equal(at) || w.requests != 1 {
-			w.failf("the verdict of %v is one of %v after %d requests", at, w.stored.marks.Refused.At, w.requests)
+		if !w.inStore().marks.Refused.At.Equal(at) || w.requests != 1 {
+			w.failf("the verdict of %v is one of %v after %d requests", at, w.inStore().marks.Refused.At, w.requests)
 		}
 	}},
 	{"a verdict is not written over a newer authorization", func(w *world, a, b *process) {
@@ -161,7 +161,7 @@ var traces = []struct {
 		answer := make(chan *Failure, 1)
 		go func() { answer <- a.token() }()
 		w.until(a, "save") // with the verdict
-		w.ends = time.Now()
+		w.endLease()
 		go b.save(w.install("Y"))
 		w.until(b, "saved")
 		w.gate.set(false, nil)
@@ -204,7 +204,7 @@ var traces = []struct {
 		w.gate.set(true, nil)
 		go a.token()
 		w.until(a, "save") // of X.2
-		w.ends = time.Now()
+		w.endLease()
 		w.gate.set(false, a)
 		w.want(b.token(), Refused, "a call of B, after A has stalled for longer than its lease")
 		w.wantStored("X.1 (refused)")
@@ -218,8 +218,8 @@ var traces = []struct {
 		w.gate.set(true, nil)
 		go a.token()
 		w.until(a, "save")
-		w.ends = time.Now()
-		w.stored = nil
+		w.endLease()
+		w.setBack(nil)
 		go b.save(w.install("Y"))
 		w.until(b, "saved")
 		w.gate.set(false, nil)
@@ -232,7 +232,7 @@ var traces = []struct {
 		w.gate.set(true, nil)
 		go a.token()
 		w.until(a, "save")
-		w.ends = time.Now()
+		w.endLease()
 		go b.source.Delete(context.Background())
 		w.until(b, "saved")
 		w.gate.set(false, nil)
@@ -279,7 +279,7 @@ var traces = []struct {
 	}},
 	{"a tombstone that is older gives way", func(w *world, a, b *process) {
 		w.want(a.source.Delete(context.Background()), 0, "Delete")
-		tombstone := w.stored
+		tombstone := w.inStore()
 		w.want(a.save(w.install("Y")), 0, "Save(Y.0)")
 		w.setBack(tombstone)
 		w.expire()
@@ -291,7 +291,7 @@ var traces = []struct {
 		w.expire()
 		a.failSaves = 100
 		w.want(a.token(), 0, "a call")
-		w.ends = time.Now() // the lease that the failed save has kept
+		w.endLease() // the lease that the failed save has kept
 		w.want(b.source.Delete(context.Background()), 0, "Delete")
 		a.failSaves = 0
 		time.Sleep(15 * time.Second)
@@ -319,7 +319,7 @@ var traces = []struct {
 		w.settle(a, b)
 	}},
 	{"two processes do not fight over what each of them knows", func(w *world, a, b *process) {
-		x1 := w.stored
+		x1 := w.inStore()
 		w.setBack(nil) // away
 		c := w.process("C")
 		w.want(c.save(w.install("Y")), 0, "Save(Y.0)")
