@@ -49,18 +49,8 @@ type Failure struct {
 
 // body is that of an answer, success or failure.
 type body struct {
-	AccessToken    text `json:"access_token"`
-	RefreshToken   text `json:"refresh_token"`
-	ExpiresIn      text `json:"expires_in"`
-	Expires        text `json:"expires"`
-	Scope          text `json:"scope"`
-	Status         text `json:"status"`
-	MemberID       text `json:"member_id"`
-	UserID         text `json:"user_id"`
-	ClientEndpoint text `json:"client_endpoint"`
-	ServerEndpoint text `json:"server_endpoint"`
-	Error          text `json:"error"`
-	Description    text `json:"error_description"`
+	AccessToken, RefreshToken, ExpiresIn, Expires, Scope, Status,
+	MemberID, UserID, ClientEndpoint, ServerEndpoint, Error, Description text
 }
 
 // text is a JSON string or number, as Bitrix24 writes either for the other.
@@ -80,20 +70,22 @@ func (t *text) UnmarshalJSON(data []byte) error {
 }
 
 // Read returns the tokens in the answer to a request that was sent at that
-// time, or else the failure, and closes its body.
+// time, or else the failure, and closes its body. An answer with both tokens is
+// a success, whatever its status, framing or remainder says; it is not read
+// beyond the object that they stand in.
 func Read(resp *http.Response, sent time.Time) (*Tokens, *Failure) {
 	defer resp.Body.Close()
 	failure := &Failure{StatusCode: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
-	b, err := readBody(resp)
+	o, data, err := readObject(io.LimitReader(resp.Body, maxBody+1))
+	b := o.body
 	switch {
-	case err != nil:
-		failure.Err = err
-		return nil, failure
-	case b.Error != "":
+	case b.AccessToken != "" && b.RefreshToken != "":
+	case o.complete && b.Error != "":
 		failure.Code, failure.Description = readableCode(string(b.Error)), string(b.Description)
 		return nil, failure
-	case resp.StatusCode/100 != 2 || b.AccessToken == "":
-		failure.Err = errors.New("the answer is neither a token nor an error code: if it stays so, check Config.TokenURL")
+	case o.complete && resp.StatusCode/100 == 2 && b.AccessToken != "":
+	default:
+		failure.Err = whatElse(resp, o, data, err)
 		return nil, failure
 	}
 	t := &Tokens{
@@ -112,24 +104,23 @@ func Read(resp *http.Response, sent time.Time) (*Tokens, *Failure) {
 	return t, nil
 }
 
-func readBody(resp *http.Response) (b body, _ error) {
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+// whatElse says what is wrong with an answer that has neither tokens nor a code.
+func whatElse(resp *http.Response, o object, data []byte, err error) error {
 	switch start := bytes.TrimSpace(data); {
-	case err != nil:
-		return b, fmt.Errorf("the answer broke off: %w", redact.WithoutURL(err))
+	case err != nil && err != io.EOF:
+		return fmt.Errorf("the answer broke off: %w", redact.WithoutURL(err))
 	case len(data) > maxBody:
-		return b, errors.New("the answer is larger than 1 MiB")
+		return errors.New("the answer is larger than 1 MiB")
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		return b, errors.New("the answer is a redirect, which is not followed with the client secret: check Config.TokenURL")
+		return errors.New("the answer is a redirect, which is not followed with the client secret: check Config.TokenURL")
 	case len(start) == 0:
-		return b, errors.New("the answer is empty")
+		return errors.New("the answer is empty")
+	case o.complete:
+		return errors.New("the answer is neither a token nor an error code: if it stays so, check Config.TokenURL")
 	case bytes.HasPrefix(start, []byte("<")):
-		return b, errors.New("the answer is a web page instead of JSON, as a proxy or a server under maintenance sends it: if it stays so, check Config.TokenURL")
+		return errors.New("the answer is a web page instead of JSON, as a proxy or a server under maintenance sends it: if it stays so, check Config.TokenURL")
 	}
-	if json.Unmarshal(data, &b) != nil {
-		return body{}, errors.New("the answer is no JSON object, or a damaged one: if it stays so, check Config.TokenURL")
-	}
-	return b, nil
+	return errors.New("the answer is no JSON object, or a damaged one: if it stays so, check Config.TokenURL")
 }
 
 // UnreadableCode stands for a code that cannot be shown.
