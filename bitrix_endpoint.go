@@ -124,7 +124,9 @@ func (c *Config) refresh(ctx context.Context, g *Grant) (next *Grant, attempts i
 // Exchange turns the code that a user's browser brought back from
 // [Config.AuthCodeURL] into a grant, within the 30 seconds that a code lives.
 // serverDomain is the callback's server_domain parameter; "" if there was
-// none. The grant is not stored yet: hand it to [Config.Save].
+// none. The grant is not stored yet: hand it to [Config.Save]. It is returned
+// even if its ClientEndpoint cannot be used, since the code is spent: Save says
+// what is wrong with that, so that it can be corrected.
 //
 // The error is a *[TokenError] unless ctx ended first.
 func (c *Config) Exchange(ctx context.Context, code, serverDomain string) (*Grant, error) {
@@ -158,12 +160,6 @@ func (c *Config) Exchange(ctx context.Context, code, serverDomain string) (*Gran
 	if g.ServerEndpoint == "" && c.TokenURL == "" {
 		g.ServerEndpoint = "https://" + u.Host + "/rest/" // it issued the tokens, so it renews them
 	}
-	if _, err := address.ParseEndpoint(g.ClientEndpoint); err != nil {
-		terr = unavailable("the answer names no portal that a token may be sent to: %w", err)
-		terr.StatusCode, terr.server = http.StatusOK, u.Host
-		terr.redact(params)
-		return nil, terr
-	}
 	return g, nil
 }
 
@@ -196,6 +192,7 @@ func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values
 		failure  *TokenError
 		sent     time.Time
 		attempts int
+		until    = time.Now().Add(c.refreshTimeout() - 2*secondPause) // ctx lasts longer, for an answer on its way
 	)
 	client := retryablehttp.Client{
 		HTTPClient: safehttp.Once(c.TokenClient, "Config.TokenClient", "the client secret"),
@@ -207,7 +204,7 @@ func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values
 		CheckRetry: func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 			grant, failure = readAnswer(resp, err, sent)
 			again := failure != nil && !failure.Permanent() && failure.retryAfter == 0
-			return again && ctx.Err() == nil, nil
+			return again && ctx.Err() == nil && time.Now().Before(until), nil
 		},
 		Backoff: func(_, _ time.Duration, attempt int, _ *http.Response) time.Duration {
 			pause := firstPause
@@ -236,6 +233,14 @@ func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values
 		failure.server = u.Host
 	}
 	return grant, attempts, failure
+}
+
+// tokenTransport returns what sends token requests, for errors that name it.
+func (c *Config) tokenTransport() http.RoundTripper {
+	if c.TokenClient != nil {
+		return c.TokenClient.Transport
+	}
+	return nil
 }
 
 func (c *Config) tokenRequest(ctx context.Context, u *url.URL, params url.Values) (*retryablehttp.Request, error) {

@@ -322,8 +322,6 @@ func TestExchangeRefusesWhatItCannotDo(t *testing.T) {
 		{"no code", "", good, nil, b24oauth.ErrMisconfigured, "code parameter"},
 		{"no client id", "c", good, func(c *b24oauth.Config) { c.ClientID = "" }, b24oauth.ErrMisconfigured, "Config.ClientID"},
 		{"a code that is used up", "c", `{"error":"invalid_grant"}`, nil, b24oauth.ErrReauthorize, "authorize the application"},
-		{"no portal in the answer", "c", `{"access_token":"a","refresh_token":"r"}`, nil, b24oauth.ErrUnavailable, "no portal"},
-		{"a portal without https in the answer", "c", `{"access_token":"a","refresh_token":"r","client_endpoint":"http://portal.example/rest/"}`, nil, b24oauth.ErrUnavailable, "not https"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -337,6 +335,51 @@ func TestExchangeRefusesWhatItCannotDo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A code is spent once it is answered, so the pair is returned whatever address
+// stands beside it: portals behind a proxy that ends TLS call themselves http.
+func TestBoughtPairIsReturnedAndSaveSaysWhatIsWrongWithItsPortal(t *testing.T) {
+	for _, test := range []struct{ name, endpoint, says, corrected string }{
+		{"http", "http://portal.example/rest/", "not https", "https://portal.example/rest/"},
+		{"none", "", "no host", "https://portal.example/rest/"},
+		{"no path", "https://portal.example/", "no path", "https://portal.example/rest/"},
+		{"a webhook", "https://portal.example/rest/1/secret/", "webhook", "https://portal.example/rest/"},
+		{"no URL", "https://portal.example\\u007f", "no URL", "https://portal.example/rest/"},
+		{"methods moved", "https://portal.example/crm/rest/", "", "https://portal.example/crm/rest/"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := endpointConfig(answers(200, `{"access_token":"new-access","refresh_token":"new-refresh","expires_in":3600,"client_endpoint":"`+test.endpoint+`"}`))
+				g, err := c.Exchange(t.Context(), "code", "")
+				if err != nil || g.AccessToken != "new-access" || g.RefreshToken != "new-refresh" {
+					t.Fatalf("grant %v, error %v; want the pair that the code has bought", g, err)
+				}
+				err = c.Save(t.Context(), key, g)
+				if test.says != "" && (!errors.Is(err, b24oauth.ErrMisconfigured) || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), "Grant.ClientEndpoint")) {
+					t.Errorf("Save: %v; want an error that says %q and what to correct", err, test.says)
+				}
+				g.ClientEndpoint = test.corrected
+				if err := c.Save(t.Context(), key, g); err != nil {
+					t.Errorf("Save of the corrected grant: %v", err)
+				}
+				if u, err := c.TokenSource(key).Endpoint(t.Context()); err != nil || u.String() != test.corrected {
+					t.Errorf("Endpoint %v, %v; want %s", u, err, test.corrected)
+				}
+			})
+		})
+	}
+}
+
+// The server goes on to call the portal by the address that had to be
+// corrected.
+func TestCorrectedPortalStaysSoAfterARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := endpointConfig(answers(200, `{"access_token":"a","refresh_token":"r","client_endpoint":"http://portal.bitrix24.com/rest/"}`))
+		if g, err := renewed(t, c, spent()); err != nil || g.ClientEndpoint != spent().ClientEndpoint {
+			t.Errorf("stored %v, error %v", g, err)
+		}
+	})
 }
 
 func TestExchangeEndsWithTheCallersContextOrItsOwn(t *testing.T) {

@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/b24go/b24oauth/internal/address"
+	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/registry"
 )
 
@@ -68,7 +70,8 @@ type Config struct {
 	RefreshTimeout time.Duration
 
 	// TokenClient sends token requests, by way of a copy that follows no
-	// redirect and never sends a request twice. Its Transport must do neither:
+	// redirect, never sends a request twice and has no Timeout: RefreshTimeout
+	// bounds what callers wait for, and an answer on its way is not thrown away. Its Transport must do neither:
 	// an answer that it says to have fetched from elsewhere is an error. If the
 	// Transport is go-retryablehttp's, the client inside of it is used instead,
 	// since it repeats requests and logs their URLs. Nil: a client that keeps no
@@ -208,7 +211,7 @@ func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 		return wrongApplication(g.ClientID, c.ClientID)
 	}
 	if _, err := address.ParseEndpoint(g.ClientEndpoint); err != nil && (g.ClientEndpoint != "" || g.AccessToken != "") {
-		return configError("Save was called with a grant that names no portal a token may be sent to: %w", err)
+		return configError("Save was called with a grant that names no portal a token may be sent to: %w: set Grant.ClientEndpoint to the address at which the portal's REST methods are reached, such as https://example.bitrix24.com/rest/, and save it again: its tokens are still good", redact.Error(err, c.ClientSecret, g.AccessToken, g.RefreshToken))
 	}
 	if _, err := c.tokenURL(g.ServerEndpoint); err != nil {
 		return err
@@ -249,19 +252,31 @@ func (c *Config) Keys(ctx context.Context) iter.Seq2[string, error] {
 }
 
 // Flush waits for the renewals in flight and saves every token pair that the
-// Store has not taken yet. Call it before the program ends; calls made
+// Store has not taken yet, all at a time, trying again until ctx ends, or for
+// ten seconds if it has no deadline. Call it before the program ends; calls made
 // afterwards need another Flush. The error names the grants whose pair is
 // still unsaved.
 func (c *Config) Flush(ctx context.Context) error {
-	var errs []error
+	const atATime = 16 // so that thousands do not ask the Store for a connection at once
+	slots := make(chan struct{}, atATime)
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex // guards errs
+		errs []error
+	)
 	for _, s := range c.sources.All() {
 		if !s.source.Busy() {
 			continue
 		}
-		if f := s.source.Flush(ctx); f != nil {
-			errs = append(errs, fmt.Errorf("b24oauth: grant %q: its newest token pair is not saved: %w", s.key, s.failure(f)))
-		}
+		wg.Go(func() {
+			if f := s.source.Flush(ctx, slots); f != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, fmt.Errorf("b24oauth: grant %q: its newest token pair is not saved: %w", s.key, s.failure(f)))
+			}
+		})
 	}
+	wg.Wait()
 	if store, ok := c.store().(interface{ Flush(context.Context) error }); ok {
 		errs = append(errs, store.Flush(ctx))
 	}

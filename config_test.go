@@ -3,8 +3,11 @@ package b24oauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,7 +102,7 @@ func TestSaveRefusesWhatWouldLoseAGrant(t *testing.T) {
 		{"no portal", key, with(func(g *b24oauth.Grant) { g.ClientEndpoint = "" }), b24oauth.ErrMisconfigured, "names no portal"},
 		{"a portal without https", key, with(func(g *b24oauth.Grant) { g.ClientEndpoint = "http://portal.bitrix24.com/rest/" }), b24oauth.ErrMisconfigured, "not https"},
 		{"a portal that is a host", key, with(func(g *b24oauth.Grant) { g.ClientEndpoint = "portal.bitrix24.com" }), b24oauth.ErrMisconfigured, "names no portal"},
-		{"a portal without a path", key, with(func(g *b24oauth.Grant) { g.ClientEndpoint = "https://portal.bitrix24.com/" }), b24oauth.ErrMisconfigured, "is not /rest/"},
+		{"a portal without a path", key, with(func(g *b24oauth.Grant) { g.ClientEndpoint = "https://portal.bitrix24.com/" }), b24oauth.ErrMisconfigured, "no path"},
 		{"a portal with user info", key, with(func(g *b24oauth.Grant) { g.ClientEndpoint = "https://a@portal.bitrix24.com/rest/" }), b24oauth.ErrMisconfigured, "user info"},
 		{"a bad portal and no access token", key, with(func(g *b24oauth.Grant) { g.AccessToken, g.ClientEndpoint = "", "x" }), b24oauth.ErrMisconfigured, "names no portal"},
 		{"an unknown server", key, with(func(g *b24oauth.Grant) { g.ServerEndpoint = "https://evil.example/rest/" }), b24oauth.ErrMisconfigured, `"evil.example" is none of Bitrix24's`},
@@ -243,6 +246,77 @@ func TestFlushWaitsForARenewalInFlightAsLongAsItsContextLets(t *testing.T) {
 		}
 		if g, err := c.TokenSource(key).Grant(t.Context()); err != nil || g.RefreshToken != "new-refresh" {
 			t.Errorf("stored %v, error %v", g, err)
+		}
+	})
+}
+
+// downFor is a Store that takes nothing under some keys, as long as it is down.
+type downFor struct {
+	b24oauth.MemoryStore
+	down  atomic.Bool
+	keys  map[string]bool
+	saved sync.Map // key to when its grant was last taken
+}
+
+func (d *downFor) Update(ctx context.Context, key string, fn func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error)) error {
+	return d.MemoryStore.Update(ctx, key, func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+		g, err := fn(ctx, g)
+		if err == nil && g != nil && d.keys[key] && d.down.Load() {
+			return nil, errDown
+		}
+		d.saved.Store(key, time.Now())
+		return g, err
+	})
+}
+
+func TestFlushSavesAllUnsavedPairsAtOnceAndWaitsForExchangesBeside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &downFor{keys: make(map[string]bool)}
+		c := endpointConfig(tokenServer(func(req *http.Request) (*http.Response, error) {
+			refresh := req.URL.Query().Get("refresh_token")
+			if strings.HasPrefix(refresh, "slow") {
+				<-time.After(10 * time.Second)
+			}
+			return answers(200, `{"access_token":"new `+refresh+`","refresh_token":"new `+refresh+`"}`)(req)
+		}), func(c *b24oauth.Config) { c.Store = store })
+		save := func(key string) {
+			g := spent()
+			g.RefreshToken = key
+			if err := c.Save(t.Context(), key, g); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 40 {
+			key := fmt.Sprint("unsaved ", i)
+			store.keys[key] = true
+			save(key)
+		}
+		store.down.Store(true)
+		for key := range store.keys {
+			if _, err := c.TokenSource(key).Token(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(time.Minute) // until the jobs have given up saving
+		for i := range 20 {
+			key := fmt.Sprint("slow ", i)
+			save(key)
+			go c.TokenSource(key).Token()
+		}
+		synctest.Wait()
+		store.down.Store(false)
+
+		start := time.Now()
+		if err := c.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took != 10*time.Second {
+			t.Errorf("Flush took %v; want the 10s of the exchanges, all at a time", took)
+		}
+		for key := range store.keys {
+			if at, ok := store.saved.Load(key); !ok || at.(time.Time).Sub(start) != 0 {
+				t.Errorf("%s was saved after %v; want at once", key, at.(time.Time).Sub(start))
+			}
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package b24oauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -242,6 +243,10 @@ func (s *TokenSource) tokenError(f *renew.Failure) *TokenError {
 		e = unavailable("exclusivity in the Store (%T) came so late that less than the %v are left of it that an exchange and its saving may take", store, renew.NeedsExclusively(s.cfg.refreshTimeout()))
 	case renew.Churning:
 		e = unavailable("the stored grant changes faster than it can be used: see that no other program writes under this key")
+	case renew.Late:
+		e = unavailable("the authorization server has not answered within %v: its answer is still waited for and is saved when it comes, so try again; Config.Flush waits for it too: %w", s.cfg.refreshTimeout(), context.DeadlineExceeded)
+	case renew.Unstoppable:
+		e = unavailable("the transport of Config.TokenClient (%T) does not return although its request's context has ended: replace it; should it bring new tokens after all, they are saved", s.cfg.tokenTransport())
 	case renew.Overrun:
 		e = unavailable("the renewal goes on for too long: the Store (%T) does not return from Load or Update, the transport of Config.TokenClient not from RoundTrip, or OnEvent not at all", store)
 	case renew.Panicked:

@@ -113,7 +113,7 @@ func TestCanariesStandWhereSecretsDo(t *testing.T) {
 	clear(planted)
 	fill(t, "TokenSource", reflect.ValueOf(new(b24oauth.TokenSource)).Elem(), 0)
 	for _, field := range []string{
-		"Grant.AccessToken", "Grant.RefreshToken", "Grant.ApplicationToken", "heldGrant.scheme", "heldGrant.host", "Token.AccessToken", "Token.raw",
+		"Grant.AccessToken", "Grant.RefreshToken", "Grant.ApplicationToken", "Portal.Scheme", "Portal.Host", "Portal.Path", "Token.AccessToken", "Token.raw",
 		"Current.access", "Why.Refused", "Failure.Code", "Failure.Err", "Event.Access", "Config.ClientSecret",
 	} {
 		if !planted[field] {

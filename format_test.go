@@ -219,7 +219,11 @@ func TestGuarantee8ChattyServersAndNetworksMakeUsTellNoSecret(t *testing.T) {
 func TestPortalNamedAfterASecretIsNotQuoted(t *testing.T) {
 	c := endpointConfig(answers(200, `{"access_token":"a","refresh_token":"r","client_endpoint":"http://CANARYsecret7f3a/rest/"}`))
 	c.ClientSecret = canaries[0]
-	if _, err := c.Exchange(t.Context(), canaries[2], ""); err == nil || len(secrets.In(err.Error())) > 0 {
+	g, err := c.Exchange(t.Context(), canaries[2], "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Save(t.Context(), key, g); err == nil || len(secrets.In(err.Error())) > 0 {
 		t.Errorf("error %v", err)
 	}
 }

@@ -40,7 +40,8 @@ type Grant struct {
 
 	// ClientEndpoint is the base of the portal's REST methods, such as
 	// https://example.bitrix24.com/rest/: https, except on loopback, a host,
-	// perhaps a port, and this path. Tokens go there only.
+	// perhaps a port, and a path, which is this one unless the portal has moved
+	// its methods. Tokens go to that host only.
 	ClientEndpoint string `json:"client_endpoint,omitempty"`
 
 	// ServerEndpoint names the authorization server that issued the tokens,

@@ -38,16 +38,15 @@ type current = renew.Current[*heldGrant]
 // heldGrant is a grant in memory. It is not changed.
 type heldGrant struct {
 	Grant
-	scheme string                       // of the portal's address
-	host   string                       // where the token may go; "" if the grant names no portal
+	portal address.Portal               // where the token may go; zero if the grant names none
 	token  atomic.Pointer[oauth2.Token] // made when first asked for
 }
 
 // hold returns g, which is the source's own from then on, as it is held.
 func (s *TokenSource) hold(g *Grant) *heldGrant {
 	h := &heldGrant{Grant: *g}
-	if u, err := address.ParseEndpoint(g.ClientEndpoint); err == nil {
-		h.scheme, h.host = u.Scheme, u.Host
+	if portal, err := address.ParseEndpoint(g.ClientEndpoint); err == nil {
+		h.portal = portal
 	}
 	// What many grants have in common is kept in memory once.
 	for _, field := range []*string{&h.ClientID, &h.ServerEndpoint, &h.Scope, &h.Status} {
@@ -66,7 +65,7 @@ func (h *heldGrant) isPortal(u *url.URL) bool {
 		return false
 	}
 	host := address.CanonicalHost(u)
-	return host == h.host && u.Scheme == h.scheme || slices.Contains(h.FormerHosts, host)
+	return host == h.portal.Host && u.Scheme == h.portal.Scheme || slices.Contains(h.FormerHosts, host)
 }
 
 // copyToken returns the token for a caller to keep: oauth2 writes into tokens
@@ -85,7 +84,7 @@ func (h *heldGrant) copyToken() *oauth2.Token {
 // View implements [renew.Outside].
 func (*outside) View(g *heldGrant) renew.View {
 	v := g.view()
-	v.Home = g.host
+	v.Home = g.portal.Host
 	return *v
 }
 
@@ -169,13 +168,14 @@ func (s *TokenSource) Grant(ctx context.Context) (*Grant, error) {
 // The error is that of [TokenSource.TokenContext].
 func (s *TokenSource) Endpoint(ctx context.Context) (*url.URL, error) {
 	c, err := s.known(ctx)
-	if err == nil && c.Grant.host == "" {
+	if err == nil && c.Grant.portal.Host == "" {
 		err = s.noPortal()
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &url.URL{Scheme: c.Grant.scheme, Host: c.Grant.host, Path: "/rest/"}, nil
+	p := c.Grant.portal
+	return &url.URL{Scheme: p.Scheme, Host: p.Host, Path: p.Path}, nil
 }
 
 func (s *TokenSource) noPortal() *TokenError {

@@ -97,27 +97,30 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case req.URL == nil:
 		outgoing.CloseBody(req)
 		return nil, errors.New("b24oauth: the request has no URL")
-	case address.BearsOwnSecret(req.URL):
+	case address.BearsOwnSecret(req.URL, address.RestPath):
 		return t.send(req, req, "")
 	case !renewable:
 		return t.placeOnly(req)
 	}
 	cur, err := src.known(req.Context())
-	if err == nil && !cur.Grant.isPortal(req.URL) && cur.Grant.host != "" {
+	if err == nil && !cur.Grant.isPortal(req.URL) && cur.Grant.portal.Host != "" {
 		return t.passThrough(req, cur.Grant.AccessToken)
 	}
 	if err == nil {
 		cur, err = src.fresh(req.Context())
 	}
-	if err == nil && cur.Grant.host == "" {
+	if err == nil && cur.Grant.portal.Host == "" {
 		err = src.noPortal()
 	}
 	if err != nil {
 		outgoing.CloseBody(req)
 		return nil, err
 	}
-	if !cur.Grant.isPortal(req.URL) {
+	switch {
+	case !cur.Grant.isPortal(req.URL):
 		return t.passThrough(req, cur.Grant.AccessToken)
+	case address.BearsOwnSecret(req.URL, cur.Grant.portal.Path): // below a base of the portal's own
+		return t.send(req, req, "")
 	}
 	c := &call{t: t, src: src, req: req, out: outgoing.New(req, t.placement())}
 	defer c.out.Finish()
@@ -137,20 +140,23 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 		outgoing.CloseBody(req)
 		return nil, err
 	}
-	home := safehttp.First(req).URL
+	first := safehttp.First(req).URL
+	home := address.Portal{Scheme: first.Scheme, Host: address.CanonicalHost(first), Path: address.RestPath}
 	if named, ok := token.Extra("client_endpoint").(string); ok && named != "" {
 		if home, err = address.ParseEndpoint(named); err != nil {
 			outgoing.CloseBody(req)
 			return nil, configError("the token of Transport.Source (%T) names no portal that it may be sent to: %w", t.Source, err)
 		}
 	}
-	host := address.CanonicalHost(home)
-	if req.URL.Scheme != home.Scheme || address.CanonicalHost(req.URL) != host {
+	switch {
+	case req.URL.Scheme != home.Scheme || address.CanonicalHost(req.URL) != home.Host:
 		return t.passThrough(req, token.AccessToken)
+	case address.BearsOwnSecret(req.URL, home.Path):
+		return t.send(req, req, "")
 	}
 	r := outgoing.New(req, t.placement())
 	defer r.Finish()
-	out, err := r.Prepare(token.AccessToken, home.Scheme, host)
+	out, err := r.Prepare(token.AccessToken, home)
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +236,7 @@ func (c *call) do(cur *current) (*http.Response, error) {
 	ambiguous := false
 	for {
 		g := cur.Grant
-		out, err := c.out.Prepare(g.AccessToken, g.scheme, g.host)
+		out, err := c.out.Prepare(g.AccessToken, g.portal)
 		if err != nil {
 			return nil, err
 		}
@@ -292,7 +298,7 @@ func (c *call) followRename(resp *http.Response, g *heldGrant, out *http.Request
 		return nil
 	}
 	next, f := c.src.source.Get(c.req.Context(), renew.Why{Refused: g.AccessToken, Host: target})
-	if f != nil || next.Grant.host == g.host || !next.Grant.isPortal(c.req.URL) || !c.out.Again() {
+	if f != nil || next.Grant.portal.Host == g.portal.Host || !next.Grant.isPortal(c.req.URL) || !c.out.Again() {
 		return nil
 	}
 	c.moved = true

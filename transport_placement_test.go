@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -42,7 +44,7 @@ func TestEveryKindOfRequestCarriesTheRightToken(t *testing.T) {
 		body      any    // nil, a string, or a reader of unknown length
 		want      found
 	}{
-		// The table of issue 3, row by row.
+		// The table at Transport, row by row.
 		{name: "GET", method: "GET", path: v2, want: found{"query", "auth=TOKEN", "", 0, params("")}},
 		{name: "GET keeps order and escapes", method: "GET", path: v2 + "?b=%7e%2F+x&&a=1&b=&filter[>ID]=2&c",
 			want: found{"query", "b=%7e%2F+x&&a=1&b=&filter[>ID]=2&c&auth=TOKEN", "", 0, params("b= a=1 c=", "filter", map[string]any{">ID": "2"})}},
@@ -313,4 +315,36 @@ func TestTokenIsEscapedWhereverItStands(t *testing.T) {
 			t.Errorf("query %q and body %q, want %q and %q", query, body, c.query, c.want)
 		}
 	}
+}
+
+// A portal can move its methods away from /rest/.
+func TestPortalThatHasMovedItsMethodsIsCalledAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := endpointConfig(nil)
+		g := spent()
+		g.ClientEndpoint, g.Expiry, g.RefreshToken = "https://portal.bitrix24.com/crm/rest/", time.Now().Add(time.Hour), ""
+		if err := c.Save(t.Context(), key, g); err != nil {
+			t.Fatal(err)
+		}
+		var url, body string
+		client := &http.Client{Transport: &b24oauth.Transport{Source: c.TokenSource(key), Base: roundTripFunc(func(req *http.Request) (*http.Response, error) {
+			data, err := io.ReadAll(req.Body)
+			url, body = req.URL.String(), string(data)
+			return &http.Response{StatusCode: 200, Body: http.NoBody, Request: req}, err
+		})}}
+		for _, test := range []struct{ path, url, body string }{
+			{"m", "m", `{"a":1,"auth":"spent-access-token"}`},
+			{"api/m", "api/m?auth=spent-access-token", `{"a":1}`},
+			{"1/secret/m", "1/secret/m", `{"a":1}`},
+		} {
+			resp, err := client.Post(g.ClientEndpoint+test.path, "application/json", strings.NewReader(`{"a":1}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if url != g.ClientEndpoint+test.url || body != test.body {
+				t.Errorf("%s: %s with %s; want %s with %s", test.path, url, body, test.url, test.body)
+			}
+		}
+	})
 }

@@ -125,7 +125,7 @@ func TestForgedInstallationIsNotSaved(t *testing.T) {
 		{"a server of its own", "", "event=ONAPPINSTALL&auth[access_token]=a&auth[refresh_token]=r&auth[client_endpoint]=https://portal.bitrix24.com/rest/&auth[server_endpoint]=https://oauth.bitrix.info.evil.example/rest/", "none of Bitrix24's"},
 		{"a server of its own, in a frame", frameQuery, "AUTH_ID=a&REFRESH_ID=r&SERVER_ENDPOINT=https://oauth.bitrix.info@evil.example/rest/", "ServerEndpoint"},
 		{"a portal without TLS", "DOMAIN=portal.bitrix24.com&PROTOCOL=0", "AUTH_ID=a&REFRESH_ID=r", "not https"},
-		{"another path", "", "event=ONAPPINSTALL&auth[access_token]=a&auth[refresh_token]=r&auth[client_endpoint]=https://portal.bitrix24.com/upload/", "/rest/"},
+		{"a webhook", "", "event=ONAPPINSTALL&auth[access_token]=a&auth[refresh_token]=r&auth[client_endpoint]=https://portal.bitrix24.com/rest/1/secret/", "webhook"},
 		{"no portal", "", "event=ONAPPINSTALL&auth[access_token]=a&auth[refresh_token]=r", "no host"},
 	} {
 		g, err := install.ReadGrant(request(test.query, test.body))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"path"
 	"strings"
 	"unicode/utf8"
 
@@ -16,25 +17,39 @@ import (
 	"github.com/b24go/b24oauth/internal/redact"
 )
 
+// A Portal is where REST methods are: the base of their URLs. Host is in the one
+// form in which hosts are compared, and Path begins and ends with a slash.
+type Portal struct{ Scheme, Host, Path string }
+
+// String returns the base URL.
+func (p Portal) String() string {
+	return p.Scheme + "://" + p.Host + (&url.URL{Path: p.Path}).EscapedPath()
+}
+
+// RestPath is the path of REST methods, unless a portal has moved them.
+const RestPath = "/rest/"
+
 // ParseEndpoint reads the base URL of a portal's REST methods: https (http on
-// loopback), a host without user info, /rest/. Host and port come out in the
-// one form in which they are compared.
-func ParseEndpoint(s string) (*url.URL, error) {
+// loopback), a host without user info, a path.
+func ParseEndpoint(s string) (Portal, error) {
 	u, err := url.Parse(s)
 	if err != nil {
-		return nil, errors.New("client_endpoint is no URL")
+		return Portal{}, errors.New("client_endpoint is no URL")
 	}
 	switch {
 	case u.Hostname() == "":
-		return nil, errors.New("client_endpoint has no host")
+		return Portal{}, errors.New("client_endpoint has no host")
 	case !Secure(u):
-		return nil, fmt.Errorf("client_endpoint is not https (host %s)", redact.Host(u.Host))
+		return Portal{}, fmt.Errorf("client_endpoint is not https (host %s)", redact.Host(u.Host))
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("client_endpoint has user info or a query (host %s)", redact.Host(u.Host))
-	case strings.Trim(u.Path, "/") != "rest":
-		return nil, fmt.Errorf("the path of client_endpoint is not /rest/ (host %s)", redact.Host(u.Host))
+		return Portal{}, fmt.Errorf("client_endpoint has user info or a query (host %s)", redact.Host(u.Host))
+	case strings.Trim(path.Clean(u.Path), "/.") == "":
+		return Portal{}, fmt.Errorf("client_endpoint has no path, which is /rest/ unless the portal has moved its methods (host %s)", redact.Host(u.Host))
 	}
-	return &url.URL{Scheme: u.Scheme, Host: CanonicalHost(u), Path: "/rest/"}, nil
+	if BearsOwnSecret(u.JoinPath("method"), RestPath) {
+		return Portal{}, fmt.Errorf("client_endpoint is an incoming webhook, which takes no token (host %s)", redact.Host(u.Host))
+	}
+	return Portal{u.Scheme, CanonicalHost(u), path.Clean("/"+u.Path) + "/"}, nil
 }
 
 // Secure reports whether secrets may go to u: over https, or over http if
@@ -78,5 +93,5 @@ func CanonicalHost(u *url.URL) string {
 func SameEndpoint(a, b string) bool {
 	u, err := ParseEndpoint(a)
 	v, bad := ParseEndpoint(b)
-	return err == nil && bad == nil && *u == *v
+	return err == nil && bad == nil && u == v
 }

@@ -19,13 +19,15 @@ func parse(t *testing.T, s string) *url.URL {
 
 func TestEndpointComesOutInOneForm(t *testing.T) {
 	for from, want := range map[string]string{
-		"https://portal.example/rest/":     "https://portal.example/rest/",
-		"https://PORTAL.example:443/rest":  "https://portal.example/rest/",
-		"https://portal.example:8443/rest": "https://portal.example:8443/rest/",
-		"https://портал.example/rest/":     "https://xn--80awhdgm.example/rest/",
-		"http://127.0.0.1:80/rest/":        "http://127.0.0.1/rest/",
-		"http://portal.localhost//rest//":  "http://portal.localhost/rest/",
-		"http://[::1]:8080/rest/":          "http://[::1]:8080/rest/",
+		"https://portal.example/rest/":          "https://portal.example/rest/",
+		"https://PORTAL.example:443/rest":       "https://portal.example/rest/",
+		"https://portal.example:8443/rest":      "https://portal.example:8443/rest/",
+		"https://портал.example/rest/":          "https://xn--80awhdgm.example/rest/",
+		"http://127.0.0.1:80/rest/":             "http://127.0.0.1/rest/",
+		"http://portal.localhost//rest//":       "http://portal.localhost/rest/",
+		"http://[::1]:8080/rest/":               "http://[::1]:8080/rest/",
+		"https://portal.example/crm//rest":      "https://portal.example/crm/rest/",
+		"https://portal.example/a b/../%C3%A4/": "https://portal.example/%C3%A4/",
 	} {
 		u, err := address.ParseEndpoint(from)
 		if err != nil || u.String() != want {
@@ -41,7 +43,8 @@ func TestEndpointThatNoTokenMayGoToIsAnErrorThatQuotesNoSecret(t *testing.T) {
 	for _, from := range []string{
 		"", "portal.example", "https:///rest/", "http://portal.example/rest/", "ftp://portal.example/rest/",
 		"https://secret:secret@portal.example/rest/", "https://portal.example/rest/?auth=secret", "https://portal.example/rest/#secret",
-		"https://portal.example/", "https://portal.example/rest/1/secret/", "https://portal.example\x7f/rest/?secret",
+		"https://portal.example/", "https://portal.example", "https://portal.example/x/..", "https://portal.example/rest/1/secret/",
+		"https://portal.example/rest/api/1/secret", "https://portal.example\x7f/rest/?secret",
 	} {
 		u, err := address.ParseEndpoint(from)
 		if err == nil {
@@ -92,7 +95,7 @@ func TestWebhooksAndSignedLinksBearTheirOwnSecret(t *testing.T) {
 		"/rest/m?mytoken=x&b=token=":       false,
 		"/rest/m?filter[token]=x&atoken=1": false,
 	} {
-		if got := address.BearsOwnSecret(parse(t, "https://portal.example"+path)); got != want {
+		if got := address.BearsOwnSecret(parse(t, "https://portal.example"+path), address.RestPath); got != want {
 			t.Errorf("BearsOwnSecret(%s) = %v", path, got)
 		}
 	}
@@ -107,15 +110,32 @@ func TestPathBelowRESTIsFoundHoweverItIsWritten(t *testing.T) {
 		"https://portal.example/rest/api/m": "api/m",
 	} {
 		u := parse(t, from)
-		if got := address.RestPath(u); got != want {
-			t.Errorf("RestPath(%s) = %q, want %q", from, got, want)
+		if got := address.Method(u, address.RestPath); got != want {
+			t.Errorf("Method(%s) = %q, want %q", from, got, want)
 		}
-		if got := address.IsV3(u); got != strings.HasPrefix(want, "api/") {
+		if got := address.IsV3(u, address.RestPath); got != strings.HasPrefix(want, "api/") {
 			t.Errorf("IsV3(%s) = %v", from, got)
 		}
 		opaque := &url.URL{Scheme: "https", Host: "portal.example", Opaque: strings.TrimPrefix(from, "https:")}
-		if got := address.RestPath(opaque); got != want {
-			t.Errorf("RestPath of the opaque %s = %q, want %q", opaque.Opaque, got, want)
+		if got := address.Method(opaque, address.RestPath); got != want {
+			t.Errorf("Method of the opaque %s = %q, want %q", opaque.Opaque, got, want)
+		}
+	}
+}
+
+func TestMethodsOfAPortalThatHasMovedThemAreFound(t *testing.T) {
+	const base = "/crm/rest/"
+	for path, want := range map[string]struct{ v3, own bool }{
+		"/crm/rest/m":              {false, false},
+		"/crm/rest/api/m":          {true, false},
+		"/crm/rest/1/s3cret/m":     {false, true},
+		"/crm/rest/api/1/s3cret/m": {true, true},
+		"/rest/api/m":              {false, false},
+		"/rest/1/s3cret/m":         {false, false},
+	} {
+		u := parse(t, "https://portal.example"+path)
+		if v3, own := address.IsV3(u, base), address.BearsOwnSecret(u, base); v3 != want.v3 || own != want.own {
+			t.Errorf("%s: version 3 %v, a secret of its own %v; want %v", path, v3, own, want)
 		}
 	}
 }

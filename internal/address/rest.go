@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// RestPath returns the path of u below /rest/, cleaned of doubled slashes,
-// which Bitrix24's own JavaScript SDK sends. "" if it is not below /rest/.
-func RestPath(u *url.URL) string {
+// Method returns the path of u below base, cleaned of doubled slashes, which
+// Bitrix24's own JavaScript SDK sends. "" if it is not below base.
+func Method(u *url.URL, base string) string {
 	p := u.Path
 	if u.Opaque != "" {
 		p = "/" + strings.TrimLeft(u.Opaque, "/")
@@ -20,23 +20,25 @@ func RestPath(u *url.URL) string {
 	if !strings.HasPrefix(p, "/") {
 		p = "/" + p
 	}
-	rest, ok := strings.CutPrefix(path.Clean(p), "/rest/")
+	rest, ok := strings.CutPrefix(path.Clean(p), base)
 	if !ok {
 		return ""
 	}
 	return rest
 }
 
-// IsV3 reports whether u is a method of REST version 3.
-func IsV3(u *url.URL) bool {
-	return strings.HasPrefix(RestPath(u), "api/")
+// IsV3 reports whether u is a method of REST version 3, at a portal whose
+// methods are below base.
+func IsV3(u *url.URL, base string) bool {
+	return strings.HasPrefix(Method(u, base), "api/")
 }
 
 // BearsOwnSecret reports whether the request needs no token because its URL
-// is the secret: an incoming webhook, whose path is /rest/[api/]number/secret/,
-// or a signed file link, which has a token field in its query.
-func BearsOwnSecret(u *url.URL) bool {
-	number, secret, ok := strings.Cut(strings.TrimPrefix(RestPath(u), "api/"), "/")
+// is the secret: an incoming webhook, whose path below base is
+// [api/]number/secret/, or a signed file link, which has a token field in its
+// query.
+func BearsOwnSecret(u *url.URL, base string) bool {
+	number, secret, ok := strings.Cut(strings.TrimPrefix(Method(u, base), "api/"), "/")
 	if ok && number != "" && secret != "" && strings.Trim(number, "0123456789") == "" {
 		return true
 	}

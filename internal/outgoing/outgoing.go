@@ -65,9 +65,9 @@ type attempt struct {
 }
 
 // Prepare returns the request to send: the caller's with the token in it and
-// no other, addressed to the host, which is in canonical form, by the scheme.
+// no other, addressed to the portal.
 // After the first one, Again must have allowed it.
-func (r *Request) Prepare(token, scheme, host string) (*http.Request, error) {
+func (r *Request) Prepare(token string, to address.Portal) (*http.Request, error) {
 	a := &r.first
 	if a.token != "" { // the transport may still be at it
 		a = new(attempt)
@@ -79,14 +79,14 @@ func (r *Request) Prepare(token, scheme, host string) (*http.Request, error) {
 	}
 	out, u := &a.req, &a.url
 	out.URL = u
-	if u.Scheme != scheme || address.CanonicalHost(u) != host {
-		u.Scheme, u.Host = scheme, host
+	if u.Scheme != to.Scheme || address.CanonicalHost(u) != to.Host {
+		u.Scheme, u.Host = to.Scheme, to.Host
 		out.Host = ""
 	}
 	kind := otherBody
 	if r.placement == Auto {
 		var err error
-		if kind, err = r.body.sniff(); err != nil {
+		if kind, err = r.body.sniff(to.Path); err != nil {
 			return nil, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/outgoing"
 )
 
@@ -66,7 +67,7 @@ func TestTokenIsInsertedInOnePlace(t *testing.T) {
 			req := post(t, c.contentType, strings.NewReader(c.body))
 			r := outgoing.New(req, c.placement)
 			defer r.Finish()
-			out, err := r.Prepare("token", "https", portal)
+			out, err := r.Prepare("token", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +93,7 @@ func TestSecondAttemptHasTheBodyAgain(t *testing.T) {
 	r := outgoing.New(req, outgoing.Auto)
 	defer r.Finish()
 	for _, token := range []string{"first", "second"} {
-		out, err := r.Prepare(token, "https", portal)
+		out, err := r.Prepare(token, address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +110,7 @@ func TestBodyWithoutGetBodyIsSentAgainOnlyIfNobodyReadIt(t *testing.T) {
 	for _, read := range []bool{false, true} {
 		body := &watched{Reader: strings.NewReader("b=2")}
 		r := outgoing.New(post(t, "text/plain", body), outgoing.Auto)
-		first, err := r.Prepare("first", "https", portal)
+		first, err := r.Prepare("first", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +122,7 @@ func TestBodyWithoutGetBodyIsSentAgainOnlyIfNobodyReadIt(t *testing.T) {
 			t.Errorf("read %v, and sent again %v", read, again)
 		}
 		if !read {
-			second, err := r.Prepare("second", "https", portal)
+			second, err := r.Prepare("second", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,7 +145,7 @@ func TestBodyThatWasNeverSentIsClosed(t *testing.T) {
 	broken := errors.New("broken")
 	body := &watched{Reader: iotest.ErrReader(broken)}
 	r := outgoing.New(post(t, "application/json", body), outgoing.Auto)
-	if _, err := r.Prepare("token", "https", portal); !errors.Is(err, broken) {
+	if _, err := r.Prepare("token", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath}); !errors.Is(err, broken) {
 		t.Errorf("Prepare: %v", err)
 	}
 	r.Finish()

@@ -36,7 +36,7 @@ var faults = []struct {
 	{"installation delivered again", false, func(w *world, p *process) { go p.save(w.pair("X", 0)) }},
 	{"installed again", false, func(w *world, p *process) { go p.save(w.next()) }},
 	{"removed", false, func(w *world, p *process) { go p.source.Delete(context.Background()) }},
-	{"flushed", false, func(w *world, p *process) { go p.source.Flush(context.Background()) }},
+	{"flushed", false, func(w *world, p *process) { go p.flush() }},
 	{"operator renews", true, func(w *world, p *process) { go p.source.Get(context.Background(), Force) }},
 	{"token refused", false, func(w *world, p *process) {
 		go p.source.Get(context.Background(), Why{Refused: "access X.1"})

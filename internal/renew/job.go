@@ -42,6 +42,7 @@ type job[G comparable] struct {
 
 	failure *Failure // what came of it; written before ended is set
 	ended   atomic.Bool
+	late    atomic.Bool // the server has not answered in time, and its answer is still waited for
 	overrun atomic.Bool
 	news    atomic.Pointer[chan struct{}] // closed and replaced when what callers see has changed
 }
@@ -75,6 +76,8 @@ func (s *Source[G]) await(ctx context.Context, j *job[G], served func() bool) *F
 			return nil
 		case j.overrun.Load():
 			return &Failure{Class: Overrun}
+		case j.late.Load():
+			return &Failure{Class: Late}
 		}
 		select {
 		case <-news:
@@ -134,23 +137,35 @@ func (s *Source[G]) end(j *job[G], failure *Failure) {
 func (s *Source[G]) own(ctx context.Context, k kind) (*job[G], *Failure) {
 	for {
 		s.mu.Lock()
-		j := s.job
-		if j == nil {
-			j = s.begin(k, Why{})
+		if s.job == nil {
+			j := s.begin(k, Why{})
 			s.mu.Unlock()
 			return j, nil
 		}
 		s.mu.Unlock()
-		for !j.ended.Load() {
-			news := *j.news.Load()
-			if j.ended.Load() {
-				break
-			}
-			select {
-			case <-news:
-			case <-ctx.Done():
-				return nil, &Failure{Class: GaveUp, Err: ctx.Err()}
-			}
+		if f := s.settled(ctx); f != nil {
+			return nil, f
+		}
+	}
+}
+
+// settled waits until the job that runs has ended, if one does.
+func (s *Source[G]) settled(ctx context.Context) *Failure {
+	s.mu.Lock()
+	j := s.job
+	s.mu.Unlock()
+	if j == nil {
+		return nil
+	}
+	for {
+		news := *j.news.Load()
+		if j.ended.Load() {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return &Failure{Class: GaveUp, Err: ctx.Err()}
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package renew
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -99,7 +98,7 @@ func (w *world) settle(ps ...*process) {
 	for _, idle := range []time.Duration{11 * time.Minute, 25 * time.Hour, 25 * time.Hour} {
 		for _, p := range ps {
 			p.call()
-			p.source.Flush(context.Background())
+			p.flush()
 		}
 		time.Sleep(idle)
 	}

@@ -48,7 +48,7 @@ func (s *Source[G]) remember(j *job[G], f *Failure, now time.Time) {
 	n := s.notNow.orNothing()
 	unsaved := j.cur != nil && j.cur.unsaved.Load()
 	switch {
-	case f == nil && j.kind != saving:
+	case f == nil && j.kind != saving && j.kind != flushing:
 		n = notNow{save: n.save, saveSteps: n.saveSteps, freshRenewal: n.freshRenewal}
 	case f == nil, j.kind != renewal:
 	case f.Declined():

@@ -20,7 +20,9 @@ type Outside[G comparable] interface {
 
 	// Renew returns the grant that follows g, or the zero G if the token of g
 	// is still good and was not refused. It calls may before it spends the
-	// refresh token of g, and does not spend it if may returns a failure.
+	// refresh token of g, and does not spend it if may returns a failure. When
+	// ctx ends, it is to return; if it does not, it is waited for no longer, and
+	// what it returns in the end is saved by a job of its own.
 	Renew(ctx context.Context, g G, refused bool, may func() *Failure) (next G, attempts int, _ *Failure)
 
 	// View tells what the Source has to know of a grant.
@@ -95,6 +97,8 @@ const (
 	LeaseTooShort                   // exclusivity does not last as long as an exchange and its saving may
 	LeaseTooLate                    // exclusivity came when too little was left of it
 	Churning                        // the stored grant changes faster than it can be used
+	Late                            // the server has not answered in time; the exchange goes on
+	Unstoppable                     // the exchange was given up, and goes on all the same
 	Overrun                         // the job has gone on for too long, and goes on
 	GaveUp                          // the caller's context ended while it waited; Err is the context's
 	Panicked                        // code that the job called has panicked: Err is a *PanicError

@@ -186,38 +186,6 @@ func (s *Source[G]) exchange(j *job[G]) (again bool, _ *Failure) {
 	return false, f
 }
 
-// fetch has the outside fetch the pair that follows the job's grant, within the
-// bounds of an exchange. From here on ctx does not count: an answer that nobody
-// waits for any more would be a lost grant.
-func (s *Source[G]) fetch(ctx context.Context, j *job[G], requested time.Time) (G, *Failure) {
-	send, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
-	defer cancel()
-	refused := !j.cur.serves(j.why, time.Now())
-	next, attempts, f := s.out.Renew(send, j.cur.Grant, refused, func() *Failure {
-		if f := s.declines(j.cur, j.why); f != nil {
-			return f
-		}
-		return s.enoughTime(ctx, requested)
-	})
-	j.attempts += attempts
-	return next, f
-}
-
-// enoughTime returns a failure if exclusivity, requested at that
-// time, ends before an exchange and its saving must have ended.
-func (s *Source[G]) enoughTime(ctx context.Context, requested time.Time) *Failure {
-	need := NeedsExclusively(s.timeout)
-	switch deadline, ok := ctx.Deadline(); {
-	case ok && deadline.Sub(requested) < need:
-		return &Failure{Class: LeaseTooShort}
-	case ok && time.Until(deadline) < need:
-		return &Failure{Class: LeaseTooLate}
-	case ctx.Err() != nil:
-		return &Failure{Class: LeaseTooLate, Err: context.Cause(ctx)}
-	}
-	return nil
-}
-
 // advance makes next, fetched with the current refresh token, the job's grant:
 // unsaved until the Store has it.
 func (s *Source[G]) advance(j *job[G], next G) {

@@ -29,6 +29,11 @@ func (s *Source[G]) store(ctx context.Context, j *job[G], wait time.Duration) *F
 	return s.notSaved(j, err)
 }
 
+const (
+	firstSavePause = 100 * time.Millisecond // between two attempts to save a pair, doubled each time
+	lastSavePause  = time.Second            // of Flush, whose caller waits
+)
+
 // keepSaving tries to save a pair that the job before this one could not save,
 // until its time is up. Later calls and Flush go on with it.
 func (s *Source[G]) keepSaving(j *job[G]) *Failure {
@@ -43,8 +48,43 @@ func (s *Source[G]) keepSaving(j *job[G]) *Failure {
 }
 
 // Flush waits for the job that runs, and saves the pair that it left unsaved,
-// if any.
-func (s *Source[G]) Flush(ctx context.Context) *Failure {
+// if any. It tries again until ctx ends, or for as long as a save may take if
+// ctx has no deadline. slots bounds how many Sources try at a time; who waits
+// for a job has none.
+func (s *Source[G]) Flush(ctx context.Context, slots chan struct{}) *Failure {
+	began := time.Now()
+	for pause := firstSavePause; ; pause = min(2*pause, lastSavePause) {
+		if f := s.settled(ctx); f != nil {
+			return f
+		}
+		if !s.Busy() {
+			return nil
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return &Failure{Class: GaveUp, Err: ctx.Err()}
+		}
+		f := s.flush(ctx)
+		<-slots
+		if f == nil || f.Class == Missing {
+			return nil
+		}
+		if _, limited := ctx.Deadline(); !limited && time.Since(began) >= saveTimeout {
+			return f
+		}
+		again := time.NewTimer(pause)
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return f
+		}
+	}
+}
+
+// flush saves the unsaved pair, if there is one, in a job of its own.
+func (s *Source[G]) flush(ctx context.Context) *Failure {
 	j, f := s.own(ctx, flushing)
 	if f != nil {
 		return f
@@ -53,10 +93,7 @@ func (s *Source[G]) Flush(ctx context.Context) *Failure {
 		if j.cur == nil || !j.cur.unsaved.Load() {
 			return nil
 		}
-		if f := s.store(ctx, j, s.timeout); f != nil && f.Class != Missing {
-			return f
-		}
-		return nil
+		return s.store(ctx, j, s.timeout)
 	})
 }
 

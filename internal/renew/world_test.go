@@ -178,7 +178,18 @@ type process struct {
 	// faults to come, guarded by world.mu
 	failLoads, failSaves, lostAcks, cuts, refusals, errs int
 
+	slow       time.Duration // how long an answer takes
+	ignoresEnd bool          // of the exchange's context
+
 	events []Event
+}
+
+// deaf returns what ends an exchange that is slow.
+func (p *process) deaf(ctx context.Context) <-chan struct{} {
+	if p.ignoresEnd {
+		return nil
+	}
+	return ctx.Done()
 }
 
 func (w *world) process(name string) *process {
@@ -338,6 +349,15 @@ func (p *process) Renew(ctx context.Context, g *grant, refused bool, may func() 
 		return nil, 1, &Failure{Class: Passing, Err: err}
 	}
 	next, f := p.exchange(g)
+	if p.slow > 0 {
+		late := time.NewTimer(p.slow)
+		defer late.Stop()
+		select {
+		case <-late.C:
+		case <-p.deaf(ctx):
+			return nil, 1, &Failure{Class: Passing, Err: context.Cause(ctx)}
+		}
+	}
 	if err := p.point("answer"); err != nil {
 		return nil, 1, &Failure{Class: Passing, Err: err}
 	}
@@ -408,6 +428,11 @@ func (p *process) Report(e Event) {
 func (p *process) token() *Failure {
 	_, f := p.source.Get(context.Background(), Why{})
 	return f
+}
+
+// flush is what a program does before it ends.
+func (p *process) flush() *Failure {
+	return p.source.Flush(context.Background(), make(chan struct{}, 1))
 }
 
 // save hands the source a grant from elsewhere.

@@ -26,6 +26,7 @@ func Once(user *http.Client, name, secret string) *http.Client {
 	if client.Transport == nil {
 		client.Transport = http.DefaultTransport
 	}
+	client.Timeout = 0 // an answer thrown away is lost; the request's context bounds the waiting
 	client.Transport = onceTransport{client.Transport, name, secret}
 	return &client
 }
@@ -41,9 +42,6 @@ func withoutRetries(c *http.Client) *http.Client {
 	inner := http.Client{}
 	if rt.Client != nil && rt.Client.HTTPClient != nil {
 		inner = *rt.Client.HTTPClient
-	}
-	if c.Timeout > 0 {
-		inner.Timeout = c.Timeout
 	}
 	return &inner
 }

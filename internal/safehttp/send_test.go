@@ -55,7 +55,7 @@ func TestUnfollowingTakesEmptyTransportsOfRetryablehttp(t *testing.T) {
 		if got.Client.HTTPClient == nil || got.Client.HTTPClient.CheckRedirect == nil {
 			t.Errorf("%s: it follows redirects", name)
 		}
-		if client := withoutRetries(&http.Client{Transport: rt, Timeout: 7}); client.Transport != nil || client.Timeout != 7 {
+		if client := withoutRetries(&http.Client{Transport: rt}); client.Transport != nil {
 			t.Errorf("%s: for token requests %+v", name, client)
 		}
 	}
@@ -63,5 +63,21 @@ func TestUnfollowingTakesEmptyTransportsOfRetryablehttp(t *testing.T) {
 	got := withoutRetries(&http.Client{Transport: &retryablehttp.RoundTripper{Client: &retryablehttp.Client{HTTPClient: inner}}})
 	if got.Transport != inner.Transport || got.Timeout != 5 {
 		t.Errorf("for token requests %+v, want the client inside", got)
+	}
+}
+
+func TestTokenRequestsAreNotBoundByTheUsersTimeout(t *testing.T) {
+	user := &http.Client{Timeout: 1}
+	for name, c := range map[string]*http.Client{
+		"a client":              user,
+		"go-retryablehttp's":    {Transport: &retryablehttp.RoundTripper{Client: &retryablehttp.Client{HTTPClient: user}}, Timeout: 1},
+		"our own, which is nil": nil,
+	} {
+		if got := Once(c, "the client", "the secret"); got.Timeout != 0 {
+			t.Errorf("%s: the answer is thrown away after %v", name, got.Timeout)
+		}
+	}
+	if user.Timeout != 1 {
+		t.Error("the user's client was changed")
 	}
 }

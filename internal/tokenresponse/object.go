@@ -17,7 +17,8 @@ import (
 type object struct {
 	found    bool // it is an object, whole or not
 	complete bool
-	size     int // of a complete one
+	alone    bool // nothing but white space stands before it
+	size     int  // of a complete one
 	body
 }
 
@@ -110,7 +111,9 @@ func (s *search) next() (last object) {
 			return last
 		}
 		s.from += at
-		switch o := parse(s.data[s.from:]); {
+		o := parse(s.data[s.from:])
+		o.alone = len(bytes.TrimSpace(s.data[:s.from])) == 0
+		switch {
 		case o.found && (o.tells() || !o.complete):
 			return o
 		case o.complete:

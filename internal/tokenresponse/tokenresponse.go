@@ -83,7 +83,7 @@ func Read(resp *http.Response, sent time.Time) (*Tokens, *Failure) {
 	case o.complete && b.Error != "":
 		failure.Code, failure.Description = readableCode(string(b.Error)), string(b.Description)
 		return nil, failure
-	case o.complete && resp.StatusCode/100 == 2 && b.AccessToken != "":
+	case o.complete && o.alone && resp.StatusCode/100 == 2 && b.AccessToken != "": // a server that does not rotate
 	default:
 		failure.Err = whatElse(resp, o, data, err)
 		return nil, failure
@@ -115,7 +115,7 @@ func whatElse(resp *http.Response, o object, data []byte, err error) error {
 		return errors.New("the answer is a redirect, which is not followed with the client secret: check Config.TokenURL")
 	case len(start) == 0:
 		return errors.New("the answer is empty")
-	case o.complete:
+	case o.complete && o.alone:
 		return errors.New("the answer is neither a token nor an error code: if it stays so, check Config.TokenURL")
 	case bytes.HasPrefix(start, []byte("<")):
 		return errors.New("the answer is a web page instead of JSON, as a proxy or a server under maintenance sends it: if it stays so, check Config.TokenURL")
