@@ -189,14 +189,16 @@ func (c *Config) Client(key string) *http.Client {
 // the old address are no longer the portal's: that one was renamed into the
 // other is believed only of the authorization server.
 //
-// The error is a *[TokenError], and then nothing is stored: for an empty key,
-// a grant without tokens, without a portal that they may be sent to, with an
-// authorization server that is neither known nor configured, one of another
-// application or, until that is deleted, of another portal than the stored one,
-// one without a refresh token over one that has it; ErrOutdated if the stored
-// grant descends from g or has replaced it; ErrUnavailable if the Store fails.
-// If ctx ends while Save waits for the Store, the error is ctx's. Saving the
-// stored pair once more is no error, and lifts a verdict on it.
+// The error is a *[TokenError], and then nothing is stored, unless it is the
+// Store that failed: it may have stored the grant without being able to say so.
+// It is ErrMisconfigured for an empty key, a grant without tokens, without a
+// portal that they may be sent to, with an authorization server that is neither
+// known nor configured, one of another application or, until that is deleted, of
+// another portal than the stored one, one without a refresh token over one that
+// has it; ErrOutdated if the stored grant descends from g or has replaced it;
+// ErrUnavailable if the Store fails. If ctx ends while Save waits for the Store,
+// the error is ctx's. Saving the stored pair once more is no error, and lifts a
+// verdict on it.
 func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 	if err := c.check(); err != nil {
 		return err
@@ -222,13 +224,15 @@ func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 // Delete deletes the grant stored under key. What it stores in its place is a
 // tombstone, so that neither another process that still has the tokens nor an
 // installation that is delivered once more brings the grant back; a new
-// authorization does. When Delete returns, every client of this process has
-// given up its token; other processes do at their next look at the Store, when
+// authorization does. When Delete returns, every client of this Config has given
+// up its token; other processes do at their next look at the Store, when
 // their token runs out at the latest. Without a grant there is nothing to do,
 // and no error.
 //
-// The error is a *[TokenError]: ErrUnavailable if the Store fails. If ctx ends
-// while Delete waits for the Store, the error is ctx's.
+// The error is a *[TokenError]: ErrMisconfigured for an empty key, a Config
+// without its credentials or a grant of another application, ErrUnavailable if
+// the Store fails. If ctx ends while Delete waits for the Store, the error is
+// ctx's.
 func (c *Config) Delete(ctx context.Context, key string) error {
 	s := c.TokenSource(key)
 	if err := s.check(); err != nil {

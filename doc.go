@@ -132,6 +132,9 @@
 //	internal/tokenresponse  which answers of the authorization server bring one
 //	internal/lifetime       how long a token lives, whatever is said of it
 //	internal/redact         what is left of an error, a panic or a trace without its secrets
-//	internal/turns          exclusivity within a process, by key
+//	internal/keylock        exclusivity within a process, by key
+//	internal/registry       one source for each key, for as long as anybody uses it
 //	internal/phptest        what PHP itself makes of a request, for tests
+//	internal/canary         planting secrets and searching for them, for tests
+//	internal/racetest       whether the race detector runs, for tests
 package b24oauth

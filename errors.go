@@ -234,7 +234,7 @@ func (s *TokenSource) tokenError(f *renew.Failure) *TokenError {
 	case renew.NoRefreshToken:
 		e = &TokenError{kind: ErrReauthorize, Err: errors.New("the grant has no refresh token and its access token is used up: authorize the application again and store a grant with both")}
 	case renew.FreshRefused:
-		e = unavailable("the portal refuses a token that is new; it is not renewed again within 10s")
+		e = unavailable("the portal refuses a token that is new; it is not renewed again within %v", renew.FreshPause)
 	case renew.StillAmbiguous:
 		e = unavailable("the portal denied access to a token that was just renewed, so it is not renewed for that again before it expires: check the application's permissions")
 	case renew.LeaseTooShort:

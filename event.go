@@ -56,7 +56,7 @@ type Event struct {
 	Attempts int           // requests that the renewal sent to the authorization server
 	Code     string        // its error code
 	Host     string        // the portal's new address
-	Err      error         // why it failed; a *TokenError, or the Store's error
+	Err      error         // why it failed; a *TokenError
 }
 
 // LogValue implements [slog.LogValuer].

@@ -118,10 +118,11 @@ type Lineage struct {
 // IsZero reports whether nothing is known of where the grant descends from.
 func (l Lineage) IsZero() bool { return l.Root == 0 && l.Generation == 0 && len(l.Former) == 0 }
 
-// Refusal is a verdict of the authorization server on a refresh token.
+// Refusal is a verdict of the authorization server on a refresh token. Without a
+// Code there is none: a Save of the very pair has lifted it then.
 type Refusal struct {
 	Code string    `json:"code"` // invalid_grant, expired_token or NOT_INSTALLED
-	At   time.Time `json:"at"`   // when the server was asked, by the asking machine's clock
+	At   time.Time `json:"at"`   // when the server's answer came, by the clock of the machine that asked
 }
 
 // Token returns the access token in the form of the oauth2 package. It
@@ -305,10 +306,8 @@ func (g *Grant) Fence() string {
 		return ""
 	case !g.Deleted.IsZero():
 		return fmt.Sprintf("deleted-%016x", g.Lineage.Root)
-	case g.RefreshToken != "":
-		return fmt.Sprintf("%016x", renew.Fingerprint(g.RefreshToken))
 	}
-	return fmt.Sprintf("%016x", renew.Fingerprint(g.AccessToken))
+	return fmt.Sprintf("%016x", g.view().Fence())
 }
 
 // tokenLabel is how a token is shown: eight digits by which two log lines can

@@ -39,6 +39,7 @@ type current = renew.Current[*heldGrant]
 type heldGrant struct {
 	Grant
 	portal address.Portal               // where the token may go; zero if the grant names none
+	shared [4]unique.Handle[string]     // what many grants have in common, and one copy of it is kept
 	token  atomic.Pointer[oauth2.Token] // made when first asked for
 }
 
@@ -48,9 +49,9 @@ func (s *TokenSource) hold(g *Grant) *heldGrant {
 	if portal, err := address.ParseEndpoint(g.ClientEndpoint); err == nil {
 		h.portal = portal
 	}
-	// What many grants have in common is kept in memory once.
-	for _, field := range []*string{&h.ClientID, &h.ServerEndpoint, &h.Scope, &h.Status} {
-		*field = unique.Make(*field).Value()
+	for i, field := range []*string{&h.ClientID, &h.ServerEndpoint, &h.Scope, &h.Status} {
+		h.shared[i] = unique.Make(*field) // the copy is shared for as long as somebody has its handle
+		*field = h.shared[i].Value()
 	}
 	if h.MemberID == s.key {
 		h.MemberID = s.key
@@ -209,11 +210,11 @@ func (s *TokenSource) known(ctx context.Context) (*current, error) {
 	if c := s.source.Known(); c != nil {
 		return c, nil
 	}
-	_, err := s.fresh(ctx)
-	if c := s.source.Known(); c != nil {
-		return c, nil
+	c, err := s.fresh(ctx)
+	if known := s.source.Known(); known != nil {
+		return known, nil
 	}
-	return nil, err
+	return c, err
 }
 
 // get returns a grant that serves a caller with this reason.

@@ -351,3 +351,67 @@ func TestVerdictThatCannotBeStoredIsKeptUntilItCan(t *testing.T) {
 		wantRequests(t, p, 1)
 	})
 }
+
+func TestGuarantee9FlushDoesNotEndTheServersPause(t *testing.T) {
+	requests := func(flush bool) (n int) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newProgram(t)
+			<-time.After(2 * time.Hour)
+			p.FailTokens(1000, b24test.Answer{Status: 500})
+			for start := time.Now(); time.Since(start) < time.Minute; <-time.After(10 * time.Millisecond) {
+				if _, err := p.source.Token(); err == nil {
+					t.Fatal("a token from a server that fails")
+				}
+				if flush {
+					if err := p.config.Flush(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			n = len(p.TokenRequests())
+		})
+		return n
+	}
+	// The pauses are random, between a second and a minute.
+	if without, with := requests(false), requests(true); with > without+15 {
+		t.Errorf("%d requests in a minute, and %d with Flush", without, with)
+	}
+}
+
+func TestOnEventMayFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &faultyStore{Store: new(b24oauth.MemoryStore)}
+		var p *program
+		var failures []error
+		p = newProgram(t, func(c *b24oauth.Config) {
+			c.Store = store
+			c.OnEvent = func(ctx context.Context, e b24oauth.Event) {
+				if e.Kind == b24oauth.EventSaveFailed {
+					ctx, cancel := context.WithTimeout(ctx, time.Second)
+					defer cancel()
+					failures = append(failures, p.config.Flush(ctx))
+				}
+			}
+		})
+		<-time.After(2 * time.Hour)
+		store.onUpdate(func(ctx context.Context, fn updateFunc) error {
+			return store.Store.Update(ctx, key, func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+				if _, err := fn(ctx, g); err != nil {
+					return nil, err
+				}
+				return nil, errDown
+			})
+		})
+		if _, err := p.source.Token(); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Minute)
+		if len(failures) == 0 || len(failures) > 20 {
+			t.Errorf("OnEvent was called %d times", len(failures))
+		}
+		store.onUpdate(nil)
+		if err := p.config.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -344,3 +344,63 @@ func TestEndpointOfNoPortalIsAnError(t *testing.T) {
 		}
 	}
 }
+
+// What OnEvent does happens before callers go on.
+func TestGrantThatIsDeletedWhileItIsRenewedIsNoGrant(t *testing.T) {
+	for name, ask := range map[string]func(*program) error{
+		"Renew without a token": func(p *program) error { _, err := p.source.Renew(context.Background(), nil); return err },
+		"Token": func(p *program) error {
+			<-time.After(2 * time.Hour)
+			_, err := p.source.Token()
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var p *program
+				p = newProgram(t, func(c *b24oauth.Config) {
+					c.OnEvent = func(ctx context.Context, e b24oauth.Event) {
+						if e.Kind == b24oauth.EventRenewed {
+							if err := p.config.Delete(ctx, key); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+				})
+				if err := ask(p); !errors.Is(err, b24oauth.ErrNoGrant) {
+					t.Errorf("error %v, want ErrNoGrant", err)
+				}
+			})
+		})
+	}
+}
+
+func TestRequestsBesideInstallationsAndDeletionsDoNotPanic(t *testing.T) {
+	p := newProgram(t)
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if _, err := p.source.Endpoint(t.Context()); err != nil && !errors.Is(err, b24oauth.ErrNoGrant) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 2000 {
+		if err := p.config.Save(t.Context(), key, p.Install()); err != nil {
+			t.Error(err)
+		}
+		if err := p.config.Delete(t.Context(), key); err != nil {
+			t.Error(err)
+		}
+	}
+	close(done)
+	wg.Wait()
+}

@@ -37,7 +37,7 @@ const never = math.MaxInt64
 // token stays known if old has the same one.
 func (s *Source[G]) newCurrent(g G, old *Current[G]) *Current[G] {
 	v := s.out.View(g)
-	c := &Current[G]{Grant: g, access: v.Access, home: v.Home, fence: v.fence(), staleAt: never, expiry: never}
+	c := &Current[G]{Grant: g, access: v.Access, home: v.Home, fence: v.Fence(), staleAt: never, expiry: never}
 	if stale, end := v.Lifetime(s.early, time.Now()); !end.IsZero() {
 		c.staleAt, c.expiry = stale.UnixNano(), end.UnixNano()
 	}

@@ -19,9 +19,9 @@ var errWaitOver = errors.New("another Update has the grant for itself: if this s
 // alone: 0 means that only the caller's context bounds it. Another process may
 // hold the grant for as long as its lease, and callers would fail meanwhile
 // although it has stored a newer one: so the wait polls the Store, and a caller
-// whom the stored grant serves goes on. The lock request itself runs to its
-// end: one that is cancelled in flight may still be granted, and then nobody
-// releases it until the lease expires.
+// whom the stored grant serves goes on. The lock request is not cancelled for
+// that, but at the end of the wait alone: one that is cancelled in flight may
+// still be granted, and then nobody releases it until the lease expires.
 func (s *Source[G]) update(caller context.Context, j *job[G], wait time.Duration, fn func(context.Context, G) (G, error)) error {
 	ctx, cancel := context.WithCancelCause(caller)
 	defer cancel(nil)
@@ -38,6 +38,10 @@ func (s *Source[G]) update(caller context.Context, j *job[G], wait time.Duration
 			s.mu.Lock()
 			j.exclusive = true
 			s.mu.Unlock()
+			if j.kind == takeover || j.kind == deletion {
+				j.overrun.Store(false)
+				j.alarm.Reset(s.limit())
+			}
 			close(began)
 			return fn(ctx, stored)
 		})

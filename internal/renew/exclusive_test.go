@@ -38,7 +38,7 @@ func TestNothingIsSpentUnlessThereIsTimeToSaveIt(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				p := w.start("A")[0]
-				s := New(Outside[*grant](leased{p, c.wait, c.left}), time.Minute, 15*time.Second)
+				s := newSource(leased{p, c.wait, c.left})
 				w.expire()
 				_, f := s.Get(t.Context(), Why{})
 				if f == nil && c.want != 0 || f != nil && f.Class != c.want {
@@ -50,4 +50,68 @@ func TestNothingIsSpentUnlessThereIsTimeToSaveIt(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWhoIsServedMeanwhileNeitherWaitsNorFails(t *testing.T) {
+	inWorld(t, func(w *world) {
+		ps := w.start("A", "B")
+		a, b := ps[0], ps[1]
+		w.expire()
+		w.gate.set(true, nil)
+		go b.token()
+		w.until(b, "save")
+		w.gate.set(false, b)
+		answer := make(chan *Failure, 1)
+		go func() { answer <- a.token() }()
+		time.Sleep(2 * time.Second) // A waits for the lease
+		b.kill()                    // right after its write, with the lease
+		w.mu.Lock()
+		stored := w.pair("X", 2)
+		stored.marks.Lineage = Lineage{Root: Fingerprint("refresh X.0"), Generation: 2}
+		w.write(b, stored)
+		w.mu.Unlock()
+		time.Sleep(lastPoll)
+		select {
+		case f := <-answer:
+			w.want(f, 0, "the call of A")
+		default:
+			w.failf("A waits for a lease although its token is stored")
+		}
+		w.gate.set(false, nil)
+		time.Sleep(time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, e := range a.events {
+			if e.Kind == NotRenewed {
+				w.failf("a job that served everybody is reported: %v", e.Failure)
+			}
+		}
+	})
+}
+
+func TestSaveThatWaitsForTheStoreIsNoRenewalThatHangs(t *testing.T) {
+	inWorld(t, func(w *world) {
+		ps := w.start("A", "B")
+		a, b := ps[0], ps[1]
+		w.expire()
+		w.gate.set(true, nil)
+		go b.save(w.install("Y"))
+		w.until(b, "save") // B has the lease
+		w.gate.set(false, b)
+		saved := make(chan *Failure, 1)
+		go func() { saved <- a.save(w.install("Z")) }()
+		for range 100 { // the lease is others' all the time
+			w.mu.Lock()
+			w.ends = time.Now().Add(lease)
+			w.mu.Unlock()
+			time.Sleep(30 * time.Second)
+		}
+		f := a.token()
+		if f == nil || f.Class != StoreFailed {
+			w.failf("a call gets %v; want the Store's failure", f)
+		}
+		w.gate.set(false, nil)
+		w.want(<-saved, 0, "Save")
+		w.want(a.token(), 0, "a call")
+	})
 }

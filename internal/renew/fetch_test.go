@@ -66,7 +66,7 @@ func TestAnswerIsWaitedForOnlyAsLongAsItCanBeSaved(t *testing.T) {
 	} {
 		inWorld(t, func(w *world) {
 			p := w.start("A")[0]
-			s := New(Outside[*grant](leased{p, 0, c.left}), time.Minute, 15*time.Second)
+			s := newSource(leased{p, 0, c.left})
 			w.expire()
 			w.gone["X"] = true
 			p.slow = time.Hour

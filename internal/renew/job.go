@@ -52,14 +52,21 @@ func (s *Source[G]) begin(k kind, why Why) *job[G] {
 	j := &job[G]{kind: k, why: why, started: time.Now(), cur: s.current.Load()}
 	news := make(chan struct{})
 	j.news.Store(&news)
-	// Longer than any job takes whose Store keeps its contract.
-	j.alarm = time.AfterFunc(3*s.timeout+2*saveTimeout, func() {
+	limit := s.limit()
+	if k == takeover || k == deletion {
+		limit = s.timeout // what their callers wait for exclusivity beyond that is not for others to wait
+	}
+	j.alarm = time.AfterFunc(limit, func() {
 		j.overrun.Store(true)
 		j.announce()
 	})
 	s.job = j
 	return j
 }
+
+// limit is longer than any job takes that has exclusivity, or waits for it
+// within bounds, if its Store keeps its contract.
+func (s *Source[G]) limit() time.Duration { return 3*s.timeout + 2*saveTimeout }
 
 func (j *job[G]) announce() {
 	next := make(chan struct{})
@@ -75,7 +82,7 @@ func (s *Source[G]) await(ctx context.Context, j *job[G], served func() bool) *F
 		case j.ended.Load() || served():
 			return nil
 		case j.overrun.Load():
-			return &Failure{Class: Overrun}
+			return s.overran(j)
 		case j.late.Load():
 			return &Failure{Class: Late}
 		}
@@ -85,6 +92,17 @@ func (s *Source[G]) await(ctx context.Context, j *job[G], served func() bool) *F
 			return &Failure{Class: GaveUp, Err: ctx.Err()}
 		}
 	}
+}
+
+// overran says why the job goes on for too long.
+func (s *Source[G]) overran(j *job[G]) *Failure {
+	s.mu.Lock()
+	waits := !j.exclusive
+	s.mu.Unlock()
+	if waits && (j.kind == takeover || j.kind == deletion) {
+		return s.storeFailure(errWaitOver, nil)
+	}
+	return &Failure{Class: Overrun}
 }
 
 // do does a job. Whatever the outside does, return, panic or end the

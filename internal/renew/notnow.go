@@ -11,9 +11,11 @@ const (
 	maxBackoff   = time.Minute // growing from the one to the other
 	reloadPause  = time.Second // between two Loads in search of a better grant
 	repairPause  = 10 * time.Minute
-	freshPause   = 10 * time.Second // between two renewals of tokens that never worked
-	verdictValid = 24 * time.Hour   // after which the server is asked again, once
+	verdictValid = 24 * time.Hour // after which the server is asked again, once
 )
+
+// FreshPause is the time between two renewals of tokens that never worked.
+const FreshPause = 10 * time.Second
 
 // notNow is what a Source remembers so that it does not renew at once what
 // cannot be renewed now. The zero value: nothing. Its table stands at the head
@@ -64,7 +66,7 @@ func (s *Source[G]) remember(j *job[G], f *Failure, now time.Time) {
 	} else {
 		n.save, n.saveSteps = time.Time{}, 0
 	}
-	if now.Sub(n.freshRenewal) >= freshPause {
+	if now.Sub(n.freshRenewal) >= FreshPause {
 		n.freshRenewal = time.Time{}
 	}
 	s.notNow = nil // few of many sources remember anything
@@ -132,7 +134,7 @@ func (s *Source[G]) declines(c *Current[G], why Why) *Failure {
 		return nil
 	case why.Ambiguous && c.ambiguous.Load():
 		return &Failure{Class: StillAmbiguous}
-	case !c.accepted.Load() && now.Sub(n.freshRenewal) < freshPause:
+	case !c.accepted.Load() && now.Sub(n.freshRenewal) < FreshPause:
 		return &Failure{Class: FreshRefused}
 	}
 	return nil

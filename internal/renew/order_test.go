@@ -347,6 +347,93 @@ var traces = []struct {
 			w.failf("a spent token was exchanged")
 		}
 	}},
+	{"what is older than an unsaved pair is not saved over an unrelated one", func(w *world, a, b *process) {
+		w.expire()
+		a.failSaves = 100
+		w.want(a.token(), 0, "a call of A") // X.2, not saved
+		time.Sleep(15 * time.Second)
+		w.setBack(nil)
+		b.kill()
+		w.endLease()
+		c := w.process("C")
+		w.want(c.save(w.install("Y")), 0, "Save(Y.0)")
+		a.failSaves = 0
+		w.want(a.save(w.pair("X", 0)), Outdated, "Save(X.0)")
+		w.wantStored("Y.0")
+		w.settle(a, c)
+	}},
+	{"a pair that was superseded is outdated although its lineage is missing", func(w *world, a, b *process) {
+		w.expire()
+		w.want(b.token(), 0, "a call of B")
+		w.want(a.save(w.pair("X", 1)), Outdated, "Save(X.1), which A has")
+		w.wantStored("X.2")
+	}},
+	{"an unwritten verdict gives way to a Save of the very pair", func(w *world, a, b *process) {
+		w.expire()
+		a.refusals, w.excused = 1, true
+		a.failSaves = 100
+		w.want(a.token(), Refused, "the call that the server refuses wrongly")
+		time.Sleep(time.Minute)
+		w.endLease()
+		w.want(b.save(w.pair("X", 1)), 0, "Save(X.1)")
+		time.Sleep(time.Minute)
+		a.failSaves = 0
+		w.want(a.token(), 0, "a call of A after the Save")
+		w.want(w.process("C").token(), 0, "a call of C")
+	}},
+	{"an emptied Store is filled again by who refuses an outdated pair", func(w *world, a, b *process) {
+		w.setBack(nil)
+		w.want(a.save(w.pair("X", 0)), Outdated, "Save(X.0)")
+		time.Sleep(15 * time.Second)
+		w.wantStored("X.1")
+	}},
+	{"a fork of a replaced authorization is not adopted", func(w *world, a, b *process) {
+		w.expire()
+		w.want(a.token(), 0, "a call of A")
+		x2 := w.inStore()
+		w.setBack(nil)
+		w.want(b.save(w.install("Y")), 0, "Save(Y.0) at B, which has X.1")
+		w.setBack(x2)
+		w.expire()
+		w.want(b.token(), 0, "a call of B")
+		w.wantStored("Y.1")
+	}},
+	{"a process with an old pair of a Store set back is told wrong until the newer one's holder calls", func(w *world, a, b *process) {
+		w.expire()
+		w.want(a.token(), 0, "a call of A")
+		w.setBack(w.pair("X", 0))
+		w.excused = true
+		w.want(b.token(), Refused, "a call of B, which has X.1")
+		w.expire()
+		w.want(a.token(), 0, "a call of A")
+		time.Sleep(2 * time.Second)
+		w.want(b.token(), 0, "a call of B")
+	}},
+	{"a holder of an unsaved pair adopts a new authorization", func(w *world, a, b *process) {
+		w.expire()
+		a.failSaves = 100
+		w.want(a.token(), 0, "a call of A")
+		time.Sleep(15 * time.Second)
+		w.endLease()
+		w.want(b.save(w.install("Y")), 0, "Save(Y.0)")
+		a.failSaves = 0
+		time.Sleep(2 * time.Minute)
+		w.want(a.token(), 0, "a call of A")
+		time.Sleep(2 * time.Minute)
+		w.wantStored("Y.0")
+	}},
+	{"a late save is taken although its predecessor was written once more meanwhile", func(w *world, a, b *process) {
+		w.expire()
+		w.gate.set(true, nil)
+		go a.token()
+		w.until(a, "save")
+		w.endLease()
+		w.gate.set(false, a)
+		w.want(b.save(w.pair("X", 1)), 0, "Save(X.1)")
+		w.gate.set(false, nil)
+		time.Sleep(time.Minute)
+		w.wantStored("X.2")
+	}},
 	{"a grant stored before there was lineage is the first of its authorization", func(w *world, a, b *process) {
 		w.stored.marks = Marks{}
 		c := w.process("C")

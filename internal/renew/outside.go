@@ -56,7 +56,7 @@ type Marks struct {
 }
 
 // Refusal is the server's verdict that a refresh token is dead. The zero
-// value: there is none.
+// value: there is none. Without a Code it was lifted then.
 type Refusal struct {
 	Code string
 	At   time.Time
@@ -67,13 +67,13 @@ type Refusal struct {
 func (v *View) FullLineage() Lineage {
 	l := v.Lineage
 	if l.Root == 0 && v.Deleted.IsZero() {
-		l.Root = v.fence()
+		l.Root = v.Fence()
 	}
 	return l
 }
 
-// fence identifies the pair of tokens.
-func (v *View) fence() uint64 {
+// Fence identifies the pair of tokens.
+func (v *View) Fence() uint64 {
 	if v.Refresh != "" {
 		return Fingerprint(v.Refresh)
 	}

@@ -18,7 +18,10 @@ func (s *Source[G]) renew(j *job[G]) *Failure {
 		if j.cur.unsaved.Load() {
 			// Saved before it is refreshed: the answer to a refresh could be
 			// lost, and this pair with it.
-			if f := s.store(context.Background(), j, s.timeout); f != nil {
+			switch f := s.store(context.Background(), j, s.timeout); {
+			case f != nil && f.Class == Conflict:
+				continue
+			case f != nil:
 				return s.verdictOr(f, j)
 			}
 		}
@@ -95,7 +98,7 @@ func (s *Source[G]) reconcile(j *job[G], stored G) *Failure {
 		j.cur = s.newCurrent(stored, nil)
 	case s.same(own, v):
 		own.unsaved.Store(false)
-	case own.unsaved.Load() && own.fence == v.fence() && s.refusal(own).At.After(v.Refused.At):
+	case own.unsaved.Load() && own.fence == v.Fence() && s.refusal(own).At.After(v.Refused.At):
 		// Our verdict on the very pair could not be written yet.
 	default:
 		s.adopt(j, stored)
@@ -115,7 +118,7 @@ func (s *Source[G]) refusal(c *Current[G]) Refusal { return s.out.View(c.Grant).
 func (s *Source[G]) same(own *Current[G], stored *View) bool {
 	l, m := s.lineage(own), stored.FullLineage()
 	r := s.refusal(own)
-	return own.access == stored.Access && own.fence == stored.fence() && l.Root == m.Root && l.Generation == m.Generation &&
+	return own.access == stored.Access && own.fence == stored.Fence() && l.Root == m.Root && l.Generation == m.Generation &&
 		r.Code == stored.Refused.Code && r.At.Equal(stored.Refused.At)
 }
 
@@ -149,8 +152,7 @@ func (s *Source[G]) exchange(j *job[G]) (again bool, _ *Failure) {
 		if f := s.reconcile(j, stored); f != nil {
 			return none, f
 		}
-		if j.cur.unsaved.Load() {
-			again = true // an older one is stored: ours goes back before it is spent
+		if j.cur.unsaved.Load() { // an older one is stored: ours goes back before it is spent
 			return j.cur.Grant, nil
 		}
 		next, f := s.fetch(ctx, j, requested)
@@ -171,7 +173,7 @@ func (s *Source[G]) exchange(j *job[G]) (again bool, _ *Failure) {
 	switch {
 	case err == nil:
 		j.cur.unsaved.Store(false)
-		return again || verdict == nil && !j.served(), verdict
+		return verdict == nil && !j.served(), verdict
 	case fetched:
 		s.notSaved(j, err)
 		return false, nil // used from memory; the job's end begins the saving
@@ -182,6 +184,8 @@ func (s *Source[G]) exchange(j *job[G]) (again bool, _ *Failure) {
 		return false, verdict // kept in memory until it can be written
 	case f.Class == Conflict:
 		return true, nil
+	case verdict == nil && j.served():
+		return false, nil // another process has renewed the grant while this one waited
 	}
 	return false, f
 }
@@ -220,6 +224,8 @@ func (s *Source[G]) markRefused(j *job[G], f *Failure) {
 // notSaved notes that the Store did not take the job's grant.
 func (s *Source[G]) notSaved(j *job[G], err error) *Failure {
 	f := s.storeFailure(err, j.cur)
-	j.note(Event{Kind: NotSaved, Failure: f})
+	if j.kind == renewal || j.kind == saving { // who asked for the other kinds has the failure
+		j.note(Event{Kind: NotSaved, Failure: f})
+	}
 	return f
 }

@@ -30,17 +30,21 @@ func (s *Source[G]) store(ctx context.Context, j *job[G], wait time.Duration) *F
 }
 
 const (
-	firstSavePause = 100 * time.Millisecond // between two attempts to save a pair, doubled each time
-	lastSavePause  = time.Second            // of Flush, whose caller waits
+	firstSaveInterval = 100 * time.Millisecond // between two attempts to save a pair, doubled each time
+	lastSaveInterval  = time.Second            // of Flush, whose caller waits
 )
 
 // keepSaving tries to save a pair that the job before this one could not save,
 // until its time is up. Later calls and Flush go on with it.
 func (s *Source[G]) keepSaving(j *job[G]) *Failure {
 	end := j.started.Add(saveTimeout)
-	for interval := 100 * time.Millisecond; time.Until(end) > interval; interval *= 2 {
+	for interval := firstSaveInterval; time.Until(end) > interval; interval *= 2 {
 		<-time.After(interval)
-		if f := s.store(context.Background(), j, time.Until(end)); f == nil || f.Class == Missing {
+		left := time.Until(end)
+		if left <= 0 { // the process was stopped meanwhile
+			break
+		}
+		if f := s.store(context.Background(), j, left); f == nil || f.Class == Missing {
 			return f
 		}
 	}
@@ -53,7 +57,7 @@ func (s *Source[G]) keepSaving(j *job[G]) *Failure {
 // for a job has none.
 func (s *Source[G]) Flush(ctx context.Context, slots chan struct{}) *Failure {
 	began := time.Now()
-	for pause := firstSavePause; ; pause = min(2*pause, lastSavePause) {
+	for interval := firstSaveInterval; ; interval = min(2*interval, lastSaveInterval) {
 		if f := s.settled(ctx); f != nil {
 			return f
 		}
@@ -73,7 +77,7 @@ func (s *Source[G]) Flush(ctx context.Context, slots chan struct{}) *Failure {
 		if _, limited := ctx.Deadline(); !limited && time.Since(began) >= saveTimeout {
 			return f
 		}
-		again := time.NewTimer(pause)
+		again := time.NewTimer(interval)
 		select {
 		case <-again.C:
 		case <-ctx.Done():
@@ -109,14 +113,15 @@ func (s *Source[G]) Save(ctx context.Context, g G, replace func(over G) (G, erro
 	}
 	j.given = g
 	return s.do(j, func() *Failure {
-		if j.cur != nil && j.cur.unsaved.Load() {
+		own := j.cur // as it is before what is stored replaces it
+		if own != nil && own.unsaved.Load() {
 			// Saved first: g may be refused, and this Update takes the lease
 			// that a failed save has kept.
-			if f := s.store(ctx, j, s.timeout); f != nil && f.Class != Missing {
+			if f := s.store(ctx, j, s.timeout); f != nil && f.Class != Missing && f.Class != Conflict {
 				return f
 			}
 		}
-		return s.overwrite(ctx, j, func(own *Current[G], stored G) (G, error) {
+		return s.overwrite(ctx, j, func(stored G) (G, error) {
 			return s.successor(j, own, stored, replace)
 		})
 	})
@@ -131,7 +136,7 @@ func (s *Source[G]) Delete(ctx context.Context) *Failure {
 		return f
 	}
 	return s.do(j, func() *Failure {
-		return s.overwrite(ctx, j, func(*Current[G], G) (G, error) {
+		return s.overwrite(ctx, j, func(G) (G, error) {
 			var none G
 			if j.cur == nil {
 				return none, nil
@@ -144,15 +149,14 @@ func (s *Source[G]) Delete(ctx context.Context) *Failure {
 
 // overwrite stores what next returns, for the newer one of the source's own
 // grant and the stored one, which is the job's then, nil if there is none.
-func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(own *Current[G], stored G) (G, error)) *Failure {
+func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(stored G) (G, error)) *Failure {
 	for range maxRounds {
 		var written, none G
 		err := s.update(ctx, j, 0, func(_ context.Context, stored G) (_ G, err error) {
-			own := j.cur
 			if f := s.reconcile(j, stored); f != nil && f.Class != Missing {
 				return none, f
 			}
-			written, err = next(own, stored)
+			written, err = next(stored)
 			return written, err
 		})
 		switch {
@@ -173,32 +177,42 @@ func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(own *Cur
 }
 
 // successor returns the grant from elsewhere as it is stored over the job's
-// own, or over a deleted one.
+// own, or over a deleted one. own is what the source had at first.
 func (s *Source[G]) successor(j *job[G], own *Current[G], stored G, replace func(over G) (G, error)) (G, error) {
 	var none, over G
 	v := s.out.View(j.given)
-	l := v.FullLineage()
-	if own != nil && l.OlderThan(s.lineage(own)) && own.fence != v.fence() {
-		return none, &Failure{Class: Outdated}
+	m := Marks{Lineage: v.FullLineage()}
+	if own != nil && own.fence == v.Fence() {
+		m.Lineage = s.lineage(own) // whether it came with that or not
+	}
+	var replaced []Lineage
+	if own != nil {
+		replaced = append(replaced, s.lineage(own))
 	}
 	switch w := s.viewOf(stored); {
-	case j.cur != nil && j.cur.fence == v.fence():
-		over, l = j.cur.Grant, s.lineage(j.cur)
 	case j.cur != nil:
 		over = j.cur.Grant
-		if l.OlderThan(s.lineage(j.cur)) {
-			return none, &Failure{Class: Outdated}
-		}
-		l = l.over(s.lineage(j.cur))
+		replaced = append(replaced, s.lineage(j.cur))
 	case w != nil: // deleted
-		if l.OlderThan(w.FullLineage()) {
-			return none, &Failure{Class: Outdated}
+		replaced = append(replaced, w.FullLineage())
+	}
+	if j.cur != nil && j.cur.fence == v.Fence() {
+		// The very pair: a verdict on it is lifted, one that is not written yet
+		// too.
+		m = Marks{Lineage: s.lineage(j.cur), Refused: Refusal{At: time.Now().Round(0).UTC()}}
+	} else {
+		for _, l := range replaced {
+			if m.Lineage.OlderThan(l) {
+				return none, &Failure{Class: Outdated}
+			}
 		}
-		l = l.over(w.FullLineage())
+		if len(replaced) > 0 {
+			m.Lineage = m.Lineage.over(replaced[len(replaced)-1])
+		}
 	}
 	g, err := replace(over)
 	if err != nil {
 		return none, err
 	}
-	return s.out.With(g, Marks{Lineage: l}), nil
+	return s.out.With(g, m), nil
 }

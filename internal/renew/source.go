@@ -16,7 +16,7 @@ import (
 // job, which belongs to nobody, and each waits for it as long as its own
 // context lets it.
 
-// A Source has one grant, of a G, and renews it. Make one with [New]. It is
+// A Source has one grant, of a G, and renews it. [Source.Init] readies it. It is
 // safe for concurrent use.
 type Source[G comparable] struct {
 	out     Outside[G]
@@ -33,15 +33,9 @@ type Source[G comparable] struct {
 // saveTimeout bounds the saving of a pair that was fetched.
 const saveTimeout = 10 * time.Second
 
-// New returns a Source whose tokens are renewed early before they end, by
-// exchanges that take at most timeout.
-func New[G comparable](out Outside[G], early, timeout time.Duration) *Source[G] {
-	s := new(Source[G])
-	s.Init(out, early, timeout)
-	return s
-}
-
-// Init makes s what New returns, for a Source that is part of something else.
+// Init readies a Source whose tokens are renewed early before they end, by
+// exchanges that callers wait for at most timeout. It is called once, before
+// all else.
 func (s *Source[G]) Init(out Outside[G], early, timeout time.Duration) {
 	s.out, s.early, s.timeout = out, early, timeout
 }
@@ -103,7 +97,8 @@ func (s *Source[G]) Get(ctx context.Context, why Why) (*Current[G], *Failure) {
 		case j == nil, c != nil && (!started || c.fresh(time.Now())):
 			return s.taken(c, why), nil // the token works; only who starts its renewal waits for it
 		}
-		failure = s.await(ctx, j, func() bool { return !started && s.current.Load().serves(why, time.Now()) })
+		lookOut := !started || c == nil
+		failure = s.await(ctx, j, func() bool { return lookOut && s.current.Load().serves(why, time.Now()) })
 		c = s.current.Load()
 		switch {
 		case c.serves(why, time.Now()):
@@ -114,8 +109,10 @@ func (s *Source[G]) Get(ctx context.Context, why Why) (*Current[G], *Failure) {
 			continue // it was another's job and left this caller's reason open
 		case j.failure != nil:
 			return nil, j.failure
-		case why.force:
+		case why.force && c != nil:
 			return c, nil
+		case why.force:
+			return nil, &Failure{Class: Missing} // deleted since
 		}
 		own++ // its pair is superseded already
 	}

@@ -195,8 +195,15 @@ func (p *process) deaf(ctx context.Context) <-chan struct{} {
 func (w *world) process(name string) *process {
 	p := &process{w: w, name: name, killed: make(chan struct{})}
 	w.procs = append(w.procs, p)
-	p.source = New(Outside[*grant](p), time.Minute, 15*time.Second)
+	p.source = newSource(p)
 	return p
+}
+
+// newSource returns a Source on an outside of the tests.
+func newSource(out Outside[*grant]) *Source[*grant] {
+	s := new(Source[*grant])
+	s.Init(out, time.Minute, 15*time.Second)
+	return s
 }
 
 func (p *process) isAlive() bool {

@@ -21,7 +21,7 @@ type fixture struct {
 
 func fixtures(t testing.TB) []fixture {
 	t.Helper()
-	data, err := os.ReadFile("testdata/rest-errors.json")
+	data, err := os.ReadFile("../../testdata/rest-errors.json")
 	if err != nil {
 		t.Fatal(err)
 	}
