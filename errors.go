@@ -212,7 +212,7 @@ func failureOf(err error, key string) *renew.Failure {
 // failure returns the error that callers get when there is no token.
 func (s *TokenSource) failure(f *renew.Failure) error {
 	if f.Class == renew.GaveUp {
-		return fmt.Errorf("b24oauth: grant %q: gave up waiting: %w", s.key, f.Err)
+		return fmt.Errorf("b24oauth: grant %q: gave up waiting: a renewal in flight goes on, and Config.Flush waits for it as long as its own context lasts: %w", s.key, f.Err)
 	}
 	return s.tokenError(f)
 }

@@ -145,3 +145,33 @@ func TestStoreThatNeverReturns(t *testing.T) {
 		})
 	}
 }
+
+func TestWhoGivesUpWaitingIsToldThatTheRenewalGoesOnAndThatFlushWaitsForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgram(t, with(newFaultyStore(), nil))
+		old := token(t, p.source)
+		<-time.After(2 * time.Hour)
+		p.DelayTokens(1, 10*time.Second)
+		go p.source.Token()
+		synctest.Wait()
+		for name, call := range map[string]func(context.Context) error{
+			"TokenContext": func(ctx context.Context) error { _, err := p.source.TokenContext(ctx); return err },
+			"Renew":        func(ctx context.Context) error { _, err := p.source.Renew(ctx, nil); return err },
+			"Save":         func(ctx context.Context) error { return p.config.Save(ctx, key, p.Install()) },
+			"Delete":       func(ctx context.Context) error { return p.config.Delete(ctx, key) },
+			"Flush":        func(ctx context.Context) error { return p.config.Flush(ctx) },
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			err := call(ctx)
+			cancel()
+			const says = "a renewal in flight goes on, and Config.Flush waits for it as long as its own context lasts"
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), says) {
+				t.Errorf("%s gave up with %v; want its deadline, and %q", name, err, says)
+			}
+		}
+		if err := p.config.Flush(t.Context()); err != nil || stored(t, p).AccessToken == old {
+			t.Errorf("Flush returned %v; want it to wait until the new pair is stored", err)
+		}
+		wantRefreshes(t, p, 1)
+	})
+}
