@@ -257,9 +257,10 @@ func (c *Config) Keys(ctx context.Context) iter.Seq2[string, error] {
 
 // Flush waits for the renewals in flight and saves every token pair that the
 // Store has not taken yet, all at a time, trying again until ctx ends, or for
-// ten seconds if it has no deadline. Call it before the program ends; calls made
-// afterwards need another Flush. The error names the grants whose pair is
-// still unsaved.
+// ten seconds if it has no deadline. Call it before the program ends, with a
+// context that has not ended, and not in a defer that log.Fatal or os.Exit
+// skips; calls made afterwards need another Flush. The error names the grants
+// whose pair is still unsaved.
 func (c *Config) Flush(ctx context.Context) error {
 	const atATime = 16 // so that thousands do not ask the Store for a connection at once
 	slots := make(chan struct{}, atATime)

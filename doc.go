@@ -21,14 +21,21 @@
 // A program stores the grant that an installation brings, once, and then uses
 // a client:
 //
-//	config, err := b24oauth.ConfigFromEnv()
-//	…
-//	config.Store, err = filestore.Open("/var/lib/example/grants")
-//	…
-//	client := config.Client("example")
-//	resp, err := client.PostForm("https://example.bitrix24.com/rest/crm.deal.list", form)
-//	…
-//	err = config.Flush(ctx) // before the program ends
+//	func run() (err error) {
+//		config, err := b24oauth.ConfigFromEnv()
+//		…
+//		config.Store, err = filestore.Open("/var/lib/example/grants")
+//		…
+//		defer func() { err = errors.Join(err, config.Flush(context.Background())) }()
+//
+//		client := config.Client("example")
+//		resp, err := client.PostForm("https://example.bitrix24.com/rest/crm.deal.list", form)
+//		…
+//	}
+//
+// A renewal outlives the call that started it, so a program that ends without
+// [Config.Flush] may lose the grant. Hence main alone calls log.Fatal or
+// os.Exit, with the error of run: either skips what is deferred.
 //
 // # Guarantees
 //

@@ -7,93 +7,85 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/b24test"
-	"github.com/b24go/b24oauth/filestore"
 )
 
 // A plain http.Client that never meets an expired token. In a program the
 // Config comes from ConfigFromEnv with a Store that outlives it, such as
 // filestore's, and the grant from an installation.
 func Example() {
-	srv := b24test.NewServer() // stands for Bitrix24
-	defer srv.Close()
-	ctx := context.Background()
+	run := func() (err error) {
+		srv := b24test.NewServer() // stands for Bitrix24
+		defer srv.Close()
+		ctx := context.Background()
 
-	config := srv.Config()
-	defer config.Flush(ctx)
-	if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+		config := srv.Config()
+		defer func() { err = errors.Join(err, config.Flush(ctx)) }()
+		if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+			return err
+		}
+		client := config.Client("acme")
+
+		srv.ExpireAccessTokens() // as happens every hour
+		resp, err := client.PostForm(srv.Endpoint()+"crm.deal.list", url.Values{"filter[STAGE_ID]": {"NEW"}})
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		fmt.Println(resp.Status)
+		fmt.Println("refreshes:", srv.Refreshes())
+		return nil
+	}
+	if err := run(); err != nil {
 		log.Fatal(err)
 	}
-	client := config.Client("acme")
-
-	srv.ExpireAccessTokens() // as happens every hour
-	resp, err := client.PostForm(srv.Endpoint()+"crm.deal.list", url.Values{"filter[STAGE_ID]": {"NEW"}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer resp.Body.Close()
-	fmt.Println(resp.Status)
-	fmt.Println("refreshes:", srv.Refreshes())
 	// Output:
 	// 200 OK
 	// refreshes: 1
 }
 
-// A program of its own: the application's credentials from the environment, its
-// grants in a directory, and a client.
-func ExampleConfigFromEnv() {
-	config, err := b24oauth.ConfigFromEnv() // BITRIX24_CLIENT_ID, BITRIX24_CLIENT_SECRET
-	if err != nil {
-		log.Fatal(err)
-	}
-	if config.Store, err = filestore.Open("/var/lib/example/grants"); err != nil {
-		log.Fatal(err)
-	}
-	defer config.Flush(context.Background()) // saves what a failing Store has not taken yet
-
-	client := config.Client("example") // a plain *http.Client; "example" is the grant's key
-	resp, err := client.PostForm("https://example.bitrix24.com/rest/crm.deal.list", url.Values{"filter[STAGE_ID]": {"NEW"}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer resp.Body.Close()
-}
-
 // Transport goes into a client that exists already, under whatever else its
 // transports do.
 func ExampleTransport() {
-	srv := b24test.NewServer()
-	defer srv.Close()
-	ctx := context.Background()
-	config := srv.Config()
-	defer config.Flush(ctx)
-	if err := config.Save(ctx, "acme", srv.Install()); err != nil {
-		log.Fatal(err)
-	}
+	run := func() (err error) {
+		srv := b24test.NewServer()
+		defer srv.Close()
+		ctx := context.Background()
+		config := srv.Config()
+		defer func() { err = errors.Join(err, config.Flush(ctx)) }()
+		if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+			return err
+		}
 
-	client := http.Client{Transport: new(http.Transport)}
-	client.Transport = &b24oauth.Transport{
-		Source: config.TokenSource("acme"),
-		Base:   client.Transport,
-	}
-	defer client.CloseIdleConnections()
+		client := http.Client{Transport: new(http.Transport)}
+		client.Transport = &b24oauth.Transport{
+			Source: config.TokenSource("acme"),
+			Base:   client.Transport,
+		}
+		defer client.CloseIdleConnections()
 
-	resp, err := client.Post(srv.Endpoint()+"crm.deal.get", "application/json", strings.NewReader(`{"id":1}`))
-	if err != nil {
+		resp, err := client.Post(srv.Endpoint()+"crm.deal.get", "application/json", strings.NewReader(`{"id":1}`))
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		var answer struct {
+			Result struct{ Params map[string]any }
+		}
+		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+			return err
+		}
+		fmt.Println(resp.Status, answer.Result.Params["id"])
+		return nil
+	}
+	if err := run(); err != nil {
 		log.Fatal(err)
 	}
-	defer resp.Body.Close()
-	var answer struct {
-		Result struct{ Params map[string]any }
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(resp.Status, answer.Result.Params["id"])
 	// Output: 200 OK 1
 }
 
@@ -120,11 +112,7 @@ func ExampleConfig_Exchange() {
 
 	// What the browser does:
 	fmt.Println(strings.HasPrefix(config.AuthCodeURL("acme.bitrix24.com", "unguessable"), "https://acme.bitrix24.com/oauth/authorize/?client_id="))
-	req, err := http.NewRequest("GET", "https://app.example/callback?state=unguessable&code="+srv.Code(), nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	callback(nil, req)
+	callback(httptest.NewRecorder(), httptest.NewRequest("GET", "/callback?state=unguessable&code="+srv.Code(), nil))
 	// Output:
 	// true
 	// stored the grant of crm,entity,im,task
@@ -133,28 +121,34 @@ func ExampleConfig_Exchange() {
 // A new installation replaces a grant that is dead, and whoever had given up
 // on the old one goes on.
 func ExampleConfig_Save() {
-	srv := b24test.NewServer()
-	defer srv.Close()
-	ctx := context.Background()
-	config := srv.Config()
-	if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+	run := func() error {
+		srv := b24test.NewServer()
+		defer srv.Close()
+		ctx := context.Background()
+		config := srv.Config()
+		if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+			return err
+		}
+		source := config.TokenSource("acme")
+
+		srv.KillGrants()
+		srv.ExpireAccessTokens()
+		if resp, err := config.Client("acme").Get(srv.Endpoint() + "profile"); err == nil {
+			resp.Body.Close()
+		} else {
+			fmt.Println("dead:", errors.Is(err, b24oauth.ErrReauthorize))
+		}
+
+		if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+			return err
+		}
+		_, err := source.Token()
+		fmt.Println("revived:", err == nil)
+		return nil
+	}
+	if err := run(); err != nil {
 		log.Fatal(err)
 	}
-	source := config.TokenSource("acme")
-
-	srv.KillGrants()
-	srv.ExpireAccessTokens()
-	if resp, err := config.Client("acme").Get(srv.Endpoint() + "profile"); err == nil {
-		resp.Body.Close()
-	} else {
-		fmt.Println("dead:", errors.Is(err, b24oauth.ErrReauthorize))
-	}
-
-	if err := config.Save(ctx, "acme", srv.Install()); err != nil {
-		log.Fatal(err)
-	}
-	_, err := source.Token()
-	fmt.Println("revived:", err == nil)
 	// Output:
 	// dead: true
 	// revived: true
@@ -163,27 +157,33 @@ func ExampleConfig_Save() {
 // A request that got no token ends in a TokenError: its kind says who has to
 // act, its text what to do.
 func ExampleTokenError() {
-	srv := b24test.NewServer()
-	defer srv.Close()
-	ctx := context.Background()
-	config := srv.Config()
-	if err := config.Save(ctx, "acme", srv.Install()); err != nil {
-		log.Fatal(err)
-	}
-	srv.ExpireAccessTokens()
-	srv.ExpireRefreshTokens() // nobody called for a month
+	run := func() error {
+		srv := b24test.NewServer()
+		defer srv.Close()
+		ctx := context.Background()
+		config := srv.Config()
+		if err := config.Save(ctx, "acme", srv.Install()); err != nil {
+			return err
+		}
+		srv.ExpireAccessTokens()
+		srv.ExpireRefreshTokens() // nobody called for a month
 
-	_, err := config.Client("acme").Get(srv.Endpoint() + "profile")
-	var tokenErr *b24oauth.TokenError
-	switch {
-	case !errors.As(err, &tokenErr):
-		fmt.Println("the portal could not be reached:", err)
-	case errors.Is(err, b24oauth.ErrReauthorize):
-		fmt.Println("ask the customer to install again:", tokenErr.Key, tokenErr.Code)
-	case tokenErr.Permanent():
-		fmt.Println("tell the operator:", tokenErr)
-	default:
-		fmt.Println("try again later:", tokenErr)
+		_, err := config.Client("acme").Get(srv.Endpoint() + "profile")
+		var tokenErr *b24oauth.TokenError
+		switch {
+		case !errors.As(err, &tokenErr):
+			fmt.Println("the portal could not be reached:", err)
+		case errors.Is(err, b24oauth.ErrReauthorize):
+			fmt.Println("ask the customer to install again:", tokenErr.Key, tokenErr.Code)
+		case tokenErr.Permanent():
+			fmt.Println("tell the operator:", tokenErr)
+		default:
+			fmt.Println("try again later:", tokenErr)
+		}
+		return nil
+	}
+	if err := run(); err != nil {
+		log.Fatal(err)
 	}
 	// Output: ask the customer to install again: acme expired_token
 }

@@ -12,15 +12,24 @@ import (
 )
 
 func Example() {
+	if err := run(); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// none stored: true
+	// example.bitrix24.com is the portal a223c6b3710f85df22e9377d6c4f7553
+}
+
+func run() error {
 	dir, err := os.MkdirTemp("", "grants")
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	defer os.RemoveAll(dir)
 
 	store, err := filestore.Open(dir)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	ctx := context.Background()
 	_, err = store.Load(ctx, "example.bitrix24.com")
@@ -32,20 +41,17 @@ func Example() {
 		return &b24oauth.Grant{MemberID: "a223c6b3710f85df22e9377d6c4f7553", AccessToken: "…", RefreshToken: "…"}, nil
 	})
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	for key, err := range store.Keys(ctx) {
 		if err != nil {
-			log.Fatal(err)
+			return err
 		}
 		grant, err := store.Load(ctx, key)
 		if err != nil {
-			log.Fatal(err)
+			return err
 		}
 		fmt.Println(key, "is the portal", grant.MemberID)
 	}
-
-	// Output:
-	// none stored: true
-	// example.bitrix24.com is the portal a223c6b3710f85df22e9377d6c4f7553
+	return nil
 }
