@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -13,43 +14,56 @@ import (
 const (
 	maxDelay  = 300 * time.Millisecond // of an answer
 	injuryEnd = 150 * time.Millisecond // after an expiry; renewals have begun by then
-
-	// suspicion is how long it takes to call a grant lost: longer than what
-	// is still on its way, from a killed process to the database, takes to
-	// arrive.
-	suspicion = time.Second
 )
 
 // chaos is what happens to a fleet, and when.
 type chaos struct {
 	*fleet
-	rng         *rand.Rand
-	kills, cuts []int // the rounds in which one happens
+	rng *rand.Rand
+
+	// The rounds in which each of them happens.
+	kills, cuts, stops, stalls, restarts, deliveries, setBacks, empties []int
 }
 
 // injury is something that happens a while after an expiry.
 type injury struct {
 	name  string
-	after time.Duration
-	do    func() // nil: the server is prepared already
+	after time.Duration // negative: before the expiry
+	do    func()        // nil: the server is prepared already
 }
 
 func newChaos(f *fleet, o ordeal, seed uint64) *chaos {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	return &chaos{fleet: f, rng: rng, kills: rng.Perm(o.expiries)[:o.kills], cuts: rng.Perm(o.expiries)[:o.cuts]}
+	rounds := func(n int) []int { return rng.Perm(o.expiries)[:n] }
+	return &chaos{
+		fleet: f, rng: rng,
+		kills: rounds(o.kills), cuts: rounds(o.cuts),
+		stops: rounds(o.stops), stalls: rounds(o.stalls), restarts: rounds(o.restarts),
+		deliveries: rounds(o.deliveries), setBacks: rounds(o.setBacks), empties: rounds(o.empties),
+	}
 }
 
 // round lets all tokens expire and hurts the fleet while it renews them.
 func (c *chaos) round(n int, singleUse bool) {
 	c.t.Helper()
+	c.remember()
 	c.srv.SetSingleUse(singleUse)
+	r := newRound()
+	r.singleUse = singleUse
 	injuries := c.injuries(n)
-	c.expire()
-	r := &fleetRound{began: time.Now(), singleUse: singleUse, lost: make(map[string]bool)}
-	slices.SortFunc(injuries, func(a, b injury) int { return int(a.after - b.after) })
+	injuries = append(injuries, c.processInjuries(r, n)...)
+	injuries = append(injuries, c.storeInjuries(r, n)...)
+	slices.SortStableFunc(injuries, func(a, b injury) int { return cmp.Compare(a.after, b.after) })
 	for _, i := range injuries {
 		r.injuries = append(r.injuries, i.name)
-		if i.do != nil {
+		if i.after < 0 {
+			i.do()
+		}
+	}
+	c.expire()
+	r.began = time.Now()
+	for _, i := range injuries {
+		if i.do != nil && i.after >= 0 {
 			<-time.After(time.Until(r.began.Add(i.after)))
 			i.do()
 		}
@@ -61,7 +75,7 @@ func (c *chaos) round(n int, singleUse bool) {
 }
 
 // injuries prepares the server for the n-th round and returns what is to
-// happen in the course of it.
+// happen to what runs in the course of it.
 func (c *chaos) injuries(n int) []injury {
 	var list []injury
 	already := func(name string, args ...any) { list = append(list, injury{name: fmt.Sprintf(name, args...)}) }
@@ -94,106 +108,77 @@ func (c *chaos) injuries(n int) []injury {
 	case kill%2 == 0:
 		// Whoever exchanges a token now, while the server takes its time or
 		// shortly after.
-		later("a process killed in its exchange", func() { c.killExchanging(pause) })
+		later("a process killed in its exchange", func() {
+			if p := c.exchanging(pause); p != nil {
+				c.kill(p)
+			}
+		})
 	default:
 		later("a process killed", func() { c.kill(c.processes[victim]) })
 	}
 	return list
 }
 
+// processInjuries returns what is to happen to processes that live on, or end
+// by themselves.
+func (c *chaos) processInjuries(r *fleetRound, n int) []injury {
+	var list []injury
+	later := func(name string, do func()) { list = append(list, injury{name, c.within(injuryEnd), do}) }
+	after, pause, victim := c.within(injuryEnd), c.within(maxDelay), c.rng.IntN(fleetSize)
+	exchanging := func() *fleetProcess { return c.exchanging(pause) }
+	switch stop := slices.Index(c.stops, n); {
+	case slices.Contains(c.stalls, n):
+		list = append(list, c.stop(r, after, c.task.Store.Lease+brief, exchanging)...)
+	case stop < 0:
+	case stop%4 < 3:
+		list = append(list, c.stop(r, after, c.within(maxStop), exchanging)...)
+	default:
+		list = append(list, c.stop(r, after, c.within(maxStop), func() *fleetProcess { return c.processes[victim] })...)
+	}
+	if victim := c.rng.IntN(fleetSize); slices.Contains(c.restarts, n) {
+		later("a process restarted", func() { c.restart(c.processes[victim]) })
+	}
+	victim, key := c.rng.IntN(fleetSize), c.anyKey()
+	if slices.Contains(c.deliveries, n) {
+		g := anyOf(c, c.installs[key])
+		later("an installation delivered again", func() { c.deliverAgain(r, c.processes[victim], key, g) })
+	}
+	return list
+}
+
+// storeInjuries returns what is to happen to the Store, below it. A refresh
+// token that works more than once makes two pairs of one, of which neither is
+// newer, so then it happens while nobody exchanges one.
+func (c *chaos) storeInjuries(r *fleetRound, n int) []injury {
+	var list []injury
+	add := func(name string, do func()) {
+		after := c.within(2*injuryEnd) - injuryEnd
+		if !r.singleUse {
+			after = -1
+		}
+		list = append(list, injury{name, after, do})
+	}
+	key := c.anyKey()
+	former := anyOf(c, c.former[key])
+	if slices.Contains(c.setBacks, n) {
+		add("the Store set back", func() { c.setBack(r, key, former) })
+	}
+	victim, empty := c.anyKey(), c.empty
+	if c.oneIn(2) {
+		empty = c.purge
+	}
+	if slices.Contains(c.empties, n) {
+		add("the Store emptied", func() { empty(r, victim) })
+	}
+	return list
+}
+
+func (c *chaos) anyKey() string { return anyOf(c, fleetKeys) }
+
+func anyOf[T any](c *chaos, list []T) T { return list[c.rng.IntN(len(list))] }
+
 func (c *chaos) within(d time.Duration) time.Duration {
 	return time.Duration(c.rng.Int64N(int64(d)))
 }
 
 func (c *chaos) oneIn(n int) bool { return c.rng.IntN(n) == 0 }
-
-// killExchanging kills the process that sent the newest token request of the
-// round, a while after it was seen; nobody if there is none.
-func (c *chaos) killExchanging(later time.Duration) {
-	limit := time.NewTimer(10 * injuryEnd)
-	defer limit.Stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		if requests := c.srv.TokenRequests(); len(requests) > 0 {
-			<-time.After(later)
-			c.kill(c.all[requests[len(requests)-1].Header.Get(processHeader)])
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-limit.C:
-			return
-		}
-	}
-}
-
-// suspect is a stored refresh token that seems to be used up for nothing.
-type suspect struct {
-	refresh string
-	since   time.Time
-}
-
-// Why a grant was lost.
-const (
-	lostToKill = "a kill"
-	lostToCut  = "an answer that did not arrive"
-)
-
-// replaceLost installs the application anew for every grant that is lost.
-func (f *fleet) replaceLost(r *fleetRound) {
-	f.t.Helper()
-	now := time.Now()
-	for _, key := range fleetKeys {
-		refresh := f.stored(key).RefreshToken
-		why := f.lostTo(refresh)
-		s := f.suspects[key]
-		switch {
-		case why == "":
-			delete(f.suspects, key)
-		case s.refresh != refresh:
-			f.suspects[key] = suspect{refresh, now}
-		case now.Sub(s.since) >= suspicion:
-			f.t.Logf("grant %q is lost to %s", key, why)
-			r.lost[key] = true
-			if why == lostToKill {
-				f.tally.lostToKills++
-			} else {
-				f.tally.lostToCuts++
-			}
-			delete(f.suspects, key)
-			f.install(key)
-		}
-	}
-}
-
-// lostTo returns to what the pair was lost that the refresh token was
-// exchanged for; empty if it was not, or if somebody has it who lives. What
-// counts is the log of the server, which must have refused the token since,
-// and which process was killed or got no answer.
-func (f *fleet) lostTo(refresh string) string {
-	why, refused := "", false
-	for _, r := range f.srv.TokenRequests() {
-		if refreshOf(r) != refresh {
-			continue
-		}
-		refused = refused || r.Code == "invalid_grant"
-		if !mayHaveRotated(r) {
-			continue
-		}
-		name := r.Header.Get(processHeader)
-		fates := f.all[name].fates(refresh)
-		switch {
-		case f.killed[name]:
-			why = lostToKill
-		case slices.Contains(fates, heard):
-			return ""
-		case len(fates) > 0:
-			why = lostToCut
-		}
-	}
-	if !refused {
-		return ""
-	}
-	return why
-}

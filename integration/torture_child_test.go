@@ -1,7 +1,7 @@
 package integration
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +25,7 @@ const (
 
 	fleetCallers = 25              // goroutines for each grant in each process
 	callBound    = 2 * time.Minute // more than any call may take
+	orderBound   = time.Minute     // longer than a lease, which may have to be waited for
 
 	// fleetPause is the time between two calls of one, on average: 600 callers
 	// without any would keep two processors from doing anything else, such as
@@ -46,26 +47,12 @@ type fleetTask struct {
 	LogFile                          string // empty: none
 }
 
-// fleetWord is what a process says, one of its fields, as a line of JSON.
-type fleetWord struct {
-	Served *fleetServed `json:",omitempty"`
-	Answer *fleetAnswer `json:",omitempty"`
-	Report *fleetReport `json:",omitempty"`
+// fleetOrder is what a process is told while it runs, as a line of JSON.
+type fleetOrder struct {
+	ID    int
+	Key   string
+	Grant []byte // to be saved, as [b24oauth.Grant.MarshalBinary] has it
 }
-
-// fleetServed: every caller of the grant has got through with the token.
-type fleetServed struct{ Key, Token string }
-
-// fleetAnswer: what came of the exchange of a refresh token.
-type fleetAnswer struct{ RefreshToken, Fate string }
-
-// Fates of an answer. None of the refusals is of interest here.
-const (
-	heard    = "heard"    // a new pair has arrived
-	cut      = "cut"      // nothing has
-	late     = "late"     // nothing has within RefreshTimeout
-	canceled = "canceled" // by the package, which must not do that
-)
 
 // TestFleetProcess is no test but what a process of the fleet does: it calls
 // until its standard input ends, and then tells what became of the calls.
@@ -84,7 +71,7 @@ func TestFleetProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeStore()
-	config, err := m.config(store)
+	config, err := m.config(savingStore{store, m})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,16 +91,34 @@ func TestFleetProcess(t *testing.T) {
 			callers.Go(func() { m.call(client, key, stop) })
 		}
 	}
-	io.Copy(io.Discard, os.Stdin)
+	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
+		var o fleetOrder
+		if err := json.Unmarshal(orders.Bytes(), &o); err != nil {
+			t.Fatal(err)
+		}
+		callers.Go(func() { m.obey(config, o) })
+	}
 	close(stop)
 	callers.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), callBound)
-	defer cancel()
-	if err := config.Flush(ctx); err != nil {
+	if err := flush(config); err != nil {
 		m.report.Flush = err.Error()
 	}
 	m.report.Process = m.task.Process
 	m.say(fleetWord{Report: &m.report})
+}
+
+// flush does what a program has to do before it ends, and does it again while
+// the Store cannot be reached.
+func flush(config *b24oauth.Config) error {
+	ctx, cancel := context.WithTimeout(context.Background(), callBound)
+	defer cancel()
+	for {
+		err := config.Flush(ctx)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		<-time.After(fleetPause)
+	}
 }
 
 // fleetMember is a process of the fleet, seen from within.
@@ -144,6 +149,24 @@ func (m *fleetMember) config(store b24oauth.Store) (*b24oauth.Config, error) {
 	return config, nil
 }
 
+// obey does what an order says.
+func (m *fleetMember) obey(config *b24oauth.Config, o fleetOrder) {
+	ctx, cancel := context.WithTimeout(context.Background(), orderBound)
+	defer cancel()
+	g := new(b24oauth.Grant)
+	err := g.UnmarshalBinary(o.Grant)
+	if err == nil {
+		err = config.Save(ctx, o.Key, g)
+	}
+	done := &fleetDone{ID: o.ID}
+	if err != nil {
+		done.Text = err.Error()
+		done.Outdated = errors.Is(err, b24oauth.ErrOutdated)
+		done.Passing = errors.Is(err, b24oauth.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+	}
+	m.say(fleetWord{Done: done})
+}
+
 // call calls until stop is closed.
 func (m *fleetMember) call(client *http.Client, key string, stop <-chan struct{}) {
 	last := "" // the token that it last got through with
@@ -164,6 +187,8 @@ func (m *fleetMember) call(client *http.Client, key string, stop <-chan struct{}
 	}
 }
 
+var errUnauthorized = errors.New("the portal answered 401")
+
 // once makes one call, with a body that a repetition needs again, and returns
 // the token that it was last sent with.
 func (m *fleetMember) once(client *http.Client) (token string, err error) {
@@ -180,7 +205,11 @@ func (m *fleetMember) once(client *http.Client) (token string, err error) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
+	switch {
+	case err != nil:
+	case resp.StatusCode == http.StatusUnauthorized:
+		err = fmt.Errorf("%w: %s", errUnauthorized, body)
+	case resp.StatusCode != http.StatusOK:
 		err = fmt.Errorf("the portal answered %s: %s", resp.Status, body)
 	}
 	return token, err
@@ -196,9 +225,12 @@ func (m *fleetMember) note(key string, err error) {
 func (m *fleetMember) gotThrough(s fleetServed) {
 	m.mu.Lock()
 	m.served[s]++
-	all := m.served[s] == fleetCallers
+	n := m.served[s]
 	m.mu.Unlock()
-	if all {
+	switch n {
+	case 1:
+		m.say(fleetWord{Holds: &s})
+	case fleetCallers:
 		m.say(fleetWord{Served: &s})
 	}
 }
@@ -211,53 +243,4 @@ func (m *fleetMember) say(w fleetWord) {
 		panic(err)
 	}
 	os.Stdout.Write(append(line, '\n'))
-}
-
-// sentToken is the context key of the place for the token that was sent.
-type sentToken struct{}
-
-// seeingTransport sees the token of each request.
-type seeingTransport struct{ http.RoundTripper }
-
-func (s seeingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if token, ok := req.Context().Value(sentToken{}).(*string); ok {
-		*token = req.URL.Query().Get("auth")
-	}
-	return s.RoundTripper.RoundTrip(req)
-}
-
-// hearingTransport signs the token requests of a process, and says which of
-// them got a new pair and which got no answer. That is the evidence of who
-// has a pair: what the package under test says of it is not asked.
-type hearingTransport struct {
-	m    *fleetMember
-	base http.RoundTripper
-}
-
-func (h hearingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	signed := req.Clone(req.Context())
-	signed.Header.Set(processHeader, h.m.task.Process)
-	resp, err := h.base.RoundTrip(signed)
-	if err == nil {
-		var body []byte
-		body, err = io.ReadAll(resp.Body)
-		resp.Body.Close()
-		resp.Body = io.NopCloser(bytes.NewReader(body))
-	}
-	answer := &fleetAnswer{req.URL.Query().Get("refresh_token"), cut}
-	switch {
-	case err == nil && resp.StatusCode != http.StatusOK:
-		return resp, nil
-	case err == nil:
-		answer.Fate = heard
-	case errors.Is(err, context.Canceled):
-		answer.Fate = canceled
-	case errors.Is(err, context.DeadlineExceeded):
-		answer.Fate = late
-	}
-	h.m.say(fleetWord{Answer: answer})
-	if err != nil {
-		return nil, err
-	}
-	return resp, nil
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -37,12 +38,19 @@ type fleet struct {
 	// between the portal and its caller.
 	authorization, database *fleetProxy
 
+	below *underside // the Store
+
 	processes []*fleetProcess          // that run
-	all       map[string]*fleetProcess // by name, the killed ones too
+	leaving   []*fleetProcess          // that are to end by themselves
+	all       map[string]*fleetProcess // by name, those that ended too
 	killed    map[string]bool
-	expired   map[string]string // by key: the access token that was expired last
+	installs  map[string][]*b24oauth.Grant // by key: what each installation brought
+	former    map[string][]image           // by key: what was stored after each round
+	expired   map[string]bool              // access tokens
 	suspects  map[string]suspect
 	rounds    []*fleetRound
+	transient []map[string]int // texts of errors that pass, by process
+	failures  []failureOf
 	tally     fleetTally
 	begun     time.Time
 }
@@ -52,7 +60,14 @@ type fleetRound struct {
 	began, ended time.Time
 	singleUse    bool
 	lost         map[string]bool // keys of grants
+	hurt         map[string]bool // keys of grants that were set back or taken away
+	stalled      map[string]bool // names of processes that stood still for longer than a lease
+	deliveries   []delivery      // that nothing is known of yet
 	injuries     []string
+}
+
+func newRound() *fleetRound {
+	return &fleetRound{began: time.Now(), lost: make(map[string]bool), hurt: make(map[string]bool), stalled: make(map[string]bool)}
 }
 
 func startFleet(t *testing.T, o ordeal, s fleetStore) *fleet {
@@ -62,8 +77,11 @@ func startFleet(t *testing.T, o ordeal, s fleetStore) *fleet {
 		srv:      b24test.NewServer(),
 		all:      make(map[string]*fleetProcess),
 		killed:   make(map[string]bool),
-		expired:  make(map[string]string),
+		installs: make(map[string][]*b24oauth.Grant),
+		former:   make(map[string][]image),
+		expired:  make(map[string]bool),
 		suspects: make(map[string]suspect),
+		tally:    fleetTally{lost: make(map[string]int)},
 		begun:    time.Now(),
 	}
 	t.Cleanup(f.srv.Close)
@@ -77,6 +95,7 @@ func startFleet(t *testing.T, o ordeal, s fleetStore) *fleet {
 	}
 	t.Cleanup(func() { closeStore() })
 	f.store, f.config.Store = store, store
+	f.below = openBelow(t, s)
 	for _, key := range fleetKeys {
 		f.install(key)
 	}
@@ -140,17 +159,22 @@ func (f *fleet) install(key string) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), settleBound)
 	defer cancel()
-	if err := f.config.Save(ctx, key, f.srv.Install()); err != nil {
+	g := f.srv.Install()
+	if err := f.config.Save(ctx, key, g); err != nil {
 		f.t.Fatalf("Save(%q) = %v; want the new grant stored", key, err)
 	}
+	f.installs[key] = append(f.installs[key], g)
 }
 
-// stored returns the grant that is in the Store.
+// stored returns the grant that is in the Store, nil if it was taken away.
 func (f *fleet) stored(key string) *b24oauth.Grant {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), settleBound)
 	defer cancel()
 	g, err := f.store.Load(ctx, key)
+	if errors.Is(err, b24oauth.ErrNoGrant) {
+		return nil
+	}
 	if err != nil {
 		f.t.Fatalf("Load(%q) = %v; want the grant", key, err)
 	}
@@ -161,7 +185,9 @@ func (f *fleet) stored(key string) *b24oauth.Grant {
 func (f *fleet) expire() {
 	f.t.Helper()
 	for _, key := range fleetKeys {
-		f.expired[key] = f.stored(key).AccessToken
+		if g := f.stored(key); g != nil {
+			f.expired[g.AccessToken] = true
+		}
 	}
 	f.tally.expiries++
 	f.srv.ExpireAccessTokens()
@@ -180,9 +206,13 @@ func (f *fleet) settle(r *fleetRound) {
 	defer limit.Stop()
 	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()
-	for !f.settled() {
+	for !f.settled() || !f.delivered(r) {
 		if r.singleUse {
 			f.replaceLost(r)
+			if f.onlyExpiryHelps(r) {
+				f.expire()
+				clear(f.suspects)
+			}
 		}
 		select {
 		case <-tick.C:
@@ -191,6 +221,10 @@ func (f *fleet) settle(r *fleetRound) {
 		}
 	}
 	f.count()
+	for _, p := range f.leaving {
+		f.absorb(p)
+	}
+	f.leaving = nil
 	r.ended = time.Now()
 	if took := r.ended.Sub(r.began); took > slowRound {
 		f.t.Logf("round %d took %v: %s", len(f.rounds), took.Round(100*time.Millisecond), strings.Join(r.injuries, ", "))
@@ -205,56 +239,47 @@ func (f *fleet) settled() bool {
 			f.t.Fatalf("process %s ended, saying:\n%s", p.name, strings.Join(p.rest, "\n"))
 		}
 	}
-	for _, key := range fleetKeys {
-		token := f.stored(key).AccessToken
-		if token == f.expired[key] {
+	for _, p := range f.leaving {
+		if !p.hasEnded() {
 			return false
 		}
-		for _, p := range f.processes {
-			if !p.isServed(fleetServed{key, token}) {
-				return false
-			}
+	}
+	for _, key := range fleetKeys {
+		if !f.served(key) {
+			return false
 		}
 	}
 	return true
 }
 
-// count adds what arrived in a round to the tally, and forgets it.
-func (f *fleet) count() {
-	f.tally.refreshes += f.srv.Refreshes()
-	type exchange struct{ process, refresh string }
-	exchanges := make(map[exchange]int)
-	for _, r := range f.srv.TokenRequests() {
-		if name := r.Header.Get(processHeader); mayHaveRotated(r) && !f.killed[name] {
-			exchanges[exchange{name, refreshOf(r)}]++
+// served reports whether every caller of every process got through with the
+// token that is stored, and this still works.
+func (f *fleet) served(key string) bool {
+	f.t.Helper()
+	g := f.stored(key)
+	if g == nil || f.expired[g.AccessToken] {
+		return false
+	}
+	for _, p := range f.processes {
+		if !p.isServed(fleetServed{key, g.AccessToken}) {
+			return false
 		}
 	}
-	for e, n := range exchanges {
-		for _, fate := range f.all[e.process].fates(e.refresh) {
-			switch {
-			case fate == canceled:
-				f.t.Errorf("process %s gave up an exchange before its time", e.process)
-			case n == 0 || fate == heard:
-				continue // without its request, it never reached the server
-			case fate == cut:
-				f.tally.cuts++
-			case fate == late:
-				f.tally.late++
-			}
-			n--
-		}
+	if !f.works(g.AccessToken) {
+		f.expired[g.AccessToken] = true
+		return false
 	}
-	f.srv.Reset()
+	return true
 }
 
-// refreshOf returns the refresh token of a token request.
-func refreshOf(r b24test.Request) string {
-	refresh, _ := r.Params["refresh_token"].(string)
-	return refresh
-}
-
-// mayHaveRotated reports whether the server exchanged the refresh token, as
-// far as its own log says: Status is 0 if nobody was there to be answered.
-func mayHaveRotated(r b24test.Request) bool {
-	return refreshOf(r) != "" && r.Code == "" && (r.Status == http.StatusOK || r.Status == 0)
+// works asks the portal about an access token: that all got through with it
+// once says little if the Store was set back since.
+func (f *fleet) works(access string) bool {
+	f.t.Helper()
+	resp, err := f.srv.Client().Get(f.srv.Endpoint() + "profile?auth=" + access)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }

@@ -10,18 +10,26 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/b24go/b24oauth"
 )
 
 // fleetProcess is a process of the fleet, seen from the test.
 type fleetProcess struct {
 	name  string
 	cmd   *exec.Cmd
-	stdin io.Closer
+	stdin io.WriteCloser
 	ended chan struct{} // closed when it says no more
+
+	killedAt time.Time // zero: it was not
+	orders   int       // given so far
 
 	mu      sync.Mutex // guards what follows
 	served  map[fleetServed]bool
-	answers map[string][]string // by refresh token: their fates
+	holds   map[string]bool          // access tokens that it got through with
+	answers map[string][]fleetAnswer // by refresh token
+	saved   map[string]bool          // refresh tokens
+	done    map[int]fleetDone
 	report  *fleetReport
 	rest    []string // lines that are no fleetWord
 }
@@ -37,7 +45,10 @@ func startFleetProcess(t *testing.T, task fleetTask) *fleetProcess {
 		cmd:     exec.Command(os.Args[0], "-test.run=^TestFleetProcess$", "-test.timeout=30m"),
 		ended:   make(chan struct{}),
 		served:  make(map[fleetServed]bool),
-		answers: make(map[string][]string),
+		holds:   make(map[string]bool),
+		answers: make(map[string][]fleetAnswer),
+		saved:   make(map[string]bool),
+		done:    make(map[int]fleetDone),
 	}
 	p.cmd.Env = append(os.Environ(), fleetVariable+"="+string(text))
 	p.cmd.Stderr = os.Stderr
@@ -75,9 +86,15 @@ func (p *fleetProcess) hear(line []byte) {
 		p.rest = append(p.rest, string(line))
 	case w.Served != nil:
 		p.served[*w.Served] = true
+	case w.Holds != nil:
+		p.holds[w.Holds.Token] = true
 	case w.Answer != nil:
 		refresh := w.Answer.RefreshToken
-		p.answers[refresh] = append(p.answers[refresh], w.Answer.Fate)
+		p.answers[refresh] = append(p.answers[refresh], *w.Answer)
+	case w.Saved != "":
+		p.saved[w.Saved] = true
+	case w.Done != nil:
+		p.done[w.Done.ID] = *w.Done
 	case w.Report != nil:
 		p.report = w.Report
 	}
@@ -88,6 +105,7 @@ func (p *fleetProcess) kill() {
 	if p.cmd.ProcessState != nil {
 		return
 	}
+	p.killedAt = time.Now()
 	p.cmd.Process.Kill()
 	<-p.ended
 	p.cmd.Wait()
@@ -132,5 +150,73 @@ func (p *fleetProcess) isServed(s fleetServed) bool {
 func (p *fleetProcess) fates(refresh string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.answers[refresh]
+	var fates []string
+	for _, a := range p.answers[refresh] {
+		fates = append(fates, a.Fate)
+	}
+	return fates
+}
+
+// heard returns the pair that it got for the refresh token.
+func (p *fleetProcess) heard(refresh string) (fleetPair, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.answers[refresh] {
+		if a.Fate == heard {
+			return a.Pair, true
+		}
+	}
+	return fleetPair{}, false
+}
+
+// fetched reports whether the pair came to it as an answer.
+func (p *fleetProcess) fetched(pair fleetPair) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, answers := range p.answers {
+		for _, a := range answers {
+			if a.Fate == heard && a.Pair == pair {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (p *fleetProcess) gotThroughWith(access string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.holds[access]
+}
+
+func (p *fleetProcess) hasSaved(refresh string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.saved[refresh]
+}
+
+// order has the process save a grant. It returns the order's number.
+func (p *fleetProcess) order(t *testing.T, key string, g *b24oauth.Grant) int {
+	t.Helper()
+	raw, err := g.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.orders++
+	o := fleetOrder{p.orders, key, raw}
+	line, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.stdin.Write(append(line, '\n')); err != nil {
+		t.Errorf("process %s takes no order: %v", p.name, err)
+	}
+	return o.ID
+}
+
+func (p *fleetProcess) outcome(id int) (fleetDone, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d, ok := p.done[id]
+	return d, ok
 }

@@ -1,8 +1,10 @@
 package integration
 
 import (
+	"bytes"
 	"io"
 	"net"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -15,10 +17,11 @@ type fleetProxy struct {
 	network, target string
 	running         sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
-	conns   map[net.Conn]bool
-	back    *time.Timer // ends the outage; nil if there is none
-	outages int
+	mu       sync.Mutex // guards what follows
+	conns    map[net.Conn]bool
+	back     *time.Timer // ends the outage; nil if there is none
+	outages  int
+	answered map[string]time.Time // by refresh token: when the first byte of a new pair was sent
 }
 
 func startFleetProxy(t *testing.T, network, target string) *fleetProxy {
@@ -27,7 +30,7 @@ func startFleetProxy(t *testing.T, network, target string) *fleetProxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &fleetProxy{listener: l, network: network, target: target, conns: make(map[net.Conn]bool)}
+	p := &fleetProxy{listener: l, network: network, target: target, conns: make(map[net.Conn]bool), answered: make(map[string]time.Time)}
 	p.running.Go(p.serve)
 	t.Cleanup(func() {
 		l.Close()
@@ -61,11 +64,63 @@ func (p *fleetProxy) carry(client net.Conn) {
 		return
 	}
 	defer p.leave(client, server)
+	w := &exchangeWitness{proxy: p, client: client}
 	p.running.Go(func() {
-		io.Copy(server, client)
+		io.Copy(server, io.TeeReader(client, &w.asked))
 		server.Close()
 	})
-	io.Copy(client, server)
+	io.Copy(w, server)
+}
+
+// answeredAt returns when the first byte of the pair that a refresh token was
+// exchanged for was sent to who asked; zero if it was not.
+func (p *fleetProxy) answeredAt(refresh string) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.answered[refresh]
+}
+
+// exchangeWitness writes an answer to the client, and notes when that began if
+// the client has asked for a new pair and gets one.
+type exchangeWitness struct {
+	proxy  *fleetProxy
+	client net.Conn
+	asked  head
+	began  bool
+}
+
+var exchanged = regexp.MustCompile(`^GET \S*[?&]refresh_token=([0-9a-f]+)`)
+
+func (w *exchangeWitness) Write(b []byte) (int, error) {
+	n, err := w.client.Write(b)
+	if !w.began && n > 0 {
+		w.began = true
+		if token := exchanged.FindSubmatch(w.asked.bytes()); token != nil && bytes.HasPrefix(b, []byte("HTTP/1.1 200 ")) {
+			w.proxy.mu.Lock()
+			w.proxy.answered[string(token[1])] = time.Now()
+			w.proxy.mu.Unlock()
+		}
+	}
+	return n, err
+}
+
+// head keeps the beginning of what is written to it.
+type head struct {
+	mu   sync.Mutex
+	kept []byte
+}
+
+func (h *head) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kept = append(h.kept, b[:min(len(b), 2048-len(h.kept))]...)
+	return len(b), nil
+}
+
+func (h *head) bytes() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.kept
 }
 
 func (p *fleetProxy) enter(conns ...net.Conn) bool {

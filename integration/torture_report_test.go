@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/b24test"
 )
 
 const (
@@ -29,6 +31,7 @@ type fleetReport struct {
 // TokenError that passes; or several, if equal ones came in a burst.
 type fleetFailure struct {
 	Key, Text string
+	Final     bool      // it says that there is no grant, or a dead one, or a dead token
 	At        time.Time // of the first
 	Count     int
 }
@@ -57,26 +60,69 @@ func (r *fleetReport) note(key string, err error, now time.Time) {
 			return
 		}
 	}
-	r.Failures = append(r.Failures, fleetFailure{key, text, now, 1})
+	final := errors.Is(err, b24oauth.ErrReauthorize) || errors.Is(err, b24oauth.ErrNoGrant) || errors.Is(err, errUnauthorized)
+	r.Failures = append(r.Failures, fleetFailure{key, text, final, now, 1})
 }
 
 // fleetTally sums up a fleet's run.
 type fleetTally struct {
-	expiries, refreshes       int
-	kills, cuts, late         int // late: answers that came after RefreshTimeout
-	lostToKills, lostToCuts   int
-	outages, databaseOutages  int
-	calls, transient, refused int
-	took                      time.Duration
+	expiries, refreshes         int
+	kills, cuts, late           int // late: answers that were waited for in vain
+	stops, restarts, deliveries int
+	setBacks, emptied           int
+	lost                        map[string]int // grants, by why
+	outages, databaseOutages    int
+	calls, transient, refused   int
+	took                        time.Duration
 }
 
-func (y *fleetTally) lost() int { return y.lostToKills + y.lostToCuts }
-
 func (y *fleetTally) String() string {
-	return fmt.Sprintf("%d expiries, %d refreshes, %d kills, %d answers cut and %d late, %d grants lost (%d to kills, %d to answers that did not arrive), "+
+	return fmt.Sprintf("%d expiries, %d refreshes, %d kills, %d answers cut and %d late, %d stops, %d restarts, %d installations delivered again, "+
+		"the Store set back %d times and emptied %d times, grants lost: %v, "+
 		"%d outages of the authorization server and %d of the database, %d calls, %d transient errors, %d errors of lost grants, %v",
-		y.expiries, y.refreshes, y.kills, y.cuts, y.late, y.lost(), y.lostToKills, y.lostToCuts,
+		y.expiries, y.refreshes, y.kills, y.cuts, y.late, y.stops, y.restarts, y.deliveries,
+		y.setBacks, y.emptied, y.lost,
 		y.outages, y.databaseOutages, y.calls, y.transient, y.refused, y.took.Round(100*time.Millisecond))
+}
+
+// count adds what arrived in a round to the tally, and forgets it.
+func (f *fleet) count() {
+	f.tally.refreshes += f.srv.Refreshes()
+	type exchange struct{ process, refresh string }
+	exchanges := make(map[exchange]int)
+	for _, r := range f.srv.TokenRequests() {
+		if name := r.Header.Get(processHeader); mayHaveRotated(r) && !f.killed[name] {
+			exchanges[exchange{name, refreshOf(r)}]++
+		}
+	}
+	for e, n := range exchanges {
+		for _, fate := range f.all[e.process].fates(e.refresh) {
+			switch {
+			case fate == canceled:
+				f.t.Errorf("process %s gave up an exchange before its time", e.process)
+			case n == 0 || fate == heard:
+				continue // without its request, it never reached the server
+			case fate == cut:
+				f.tally.cuts++
+			case fate == late:
+				f.tally.late++
+			}
+			n--
+		}
+	}
+	f.srv.Reset()
+}
+
+// refreshOf returns the refresh token of a token request.
+func refreshOf(r b24test.Request) string {
+	refresh, _ := r.Params["refresh_token"].(string)
+	return refresh
+}
+
+// mayHaveRotated reports whether the server exchanged the refresh token, as
+// far as its own log says: Status is 0 if nobody was there to be answered.
+func mayHaveRotated(r b24test.Request) bool {
+	return refreshOf(r) != "" && r.Code == "" && (r.Status == http.StatusOK || r.Status == 0)
 }
 
 // finish has the processes end by themselves and checks what they tell.
@@ -87,24 +133,21 @@ func (f *fleet) finish(hurt bool) {
 		p.stdin.Close()
 	}
 	for _, p := range f.processes {
-		report := p.finish(f.t)
-		f.tally.calls += report.Succeeded
-		f.tally.transient += report.Transient
-		if report.Flush != "" {
-			f.t.Errorf("process %s: Flush: %s", p.name, report.Flush)
-		}
-		for _, failure := range report.Failures {
-			if !f.ofLostGrant(failure) {
-				f.t.Errorf("process %s, grant %q, %v after the start, %d calls: %s", p.name, failure.Key, failure.At.Sub(f.begun), failure.Count, failure.Text)
-			}
-			f.tally.refused += failure.Count
-		}
-		if report.Transient > 0 && !hurt {
-			f.t.Errorf("process %s: %d calls failed with nothing wrong: %v", p.name, report.Transient, report.Texts)
+		f.absorb(p)
+	}
+	for _, texts := range f.transient {
+		if !hurt {
+			f.t.Errorf("calls failed with nothing wrong: %v", texts)
 		}
 	}
-	if y := &f.tally; y.lostToCuts > y.cuts+y.late || y.lostToKills > y.kills*len(fleetKeys) {
-		f.t.Errorf("%d grants were lost to %d answers that did not arrive, and %d to %d kills: more than there can be", y.lostToCuts, y.cuts+y.late, y.lostToKills, y.kills)
+	for _, x := range f.failures {
+		if !f.ofLostGrant(x.fleetFailure) {
+			f.t.Errorf("process %s, grant %q, %v after the start, %d calls: %s", x.process, x.Key, x.At.Sub(f.begun), x.Count, x.Text)
+		}
+		f.tally.refused += x.Count
+	}
+	if y := &f.tally; y.lost[lostToCut] > y.cuts || y.lost[lostToKill]+y.lost[lostToSave] > y.kills*len(fleetKeys) {
+		f.t.Errorf("more grants were lost than there can be: %v", y)
 	}
 	f.tally.calls += f.tally.transient + f.tally.refused
 	f.tally.outages, f.tally.databaseOutages = f.authorization.count(), f.database.count()
@@ -112,10 +155,36 @@ func (f *fleet) finish(hurt bool) {
 	f.t.Log(f.tally.String())
 }
 
-// ofLostGrant reports whether a call failed while its grant was lost.
+// absorb waits for the end of a process and takes its report.
+func (f *fleet) absorb(p *fleetProcess) {
+	f.t.Helper()
+	report := p.finish(f.t)
+	f.tally.calls += report.Succeeded
+	f.tally.transient += report.Transient
+	if report.Transient > 0 {
+		f.transient = append(f.transient, report.Texts)
+	}
+	if report.Flush != "" {
+		f.t.Errorf("process %s: Flush: %s", p.name, report.Flush)
+	}
+	for _, failure := range report.Failures {
+		f.failures = append(f.failures, failureOf{failure, p.name})
+	}
+}
+
+// failureOf is a failure that a process has reported.
+type failureOf struct {
+	fleetFailure
+	process string
+}
+
+// ofLostGrant reports whether a call failed while its grant was lost, or was
+// taken for that: by a process that read an old pair in a Store set back, or
+// asked with one while the holder of the next stood still.
 func (f *fleet) ofLostGrant(failure fleetFailure) bool {
 	for _, r := range f.rounds {
-		if r.lost[failure.Key] && !failure.At.Before(r.began) && !failure.At.After(r.ended) {
+		mistaken := failure.Final && (r.hurt[failure.Key] || len(r.stalled) > 0)
+		if (r.lost[failure.Key] || mistaken) && !failure.At.Before(r.began) && !failure.At.After(r.ended) {
 			return true
 		}
 	}
@@ -126,17 +195,20 @@ func (f *fleet) ofLostGrant(failure fleetFailure) bool {
 func (f *fleet) describe() string {
 	var b strings.Builder
 	for _, key := range fleetKeys {
-		g := f.stored(key)
-		fmt.Fprintf(&b, "%q: %v, expired: %t\n", key, g, g.AccessToken == f.expired[key])
+		newest, g := f.newestPair(key), f.stored(key)
+		if g == nil {
+			g = new(b24oauth.Grant)
+		}
+		fmt.Fprintf(&b, "%q: %v, expired: %t, refused: %v, the newest: %t\n", key, g, f.expired[g.AccessToken], g.Refused, g.RefreshToken == newest.Refresh)
 		for _, p := range f.processes {
-			fmt.Fprintf(&b, "\t%s got through: %t\n", p.name, p.isServed(fleetServed{key, g.AccessToken}))
+			fmt.Fprintf(&b, "\t%s got through: %t, with the newest: %t\n", p.name, p.isServed(fleetServed{key, g.AccessToken}), p.gotThroughWith(newest.Access))
 		}
 		for _, r := range f.srv.TokenRequests() {
-			if refreshOf(r) != g.RefreshToken {
-				continue
+			if refresh := refreshOf(r); refresh == g.RefreshToken || refresh == newest.Refresh {
+				name := r.Header.Get(processHeader)
+				fmt.Fprintf(&b, "\texchange of the newest: %t, by %s (killed: %t): %d %s, answers: %v\n",
+					refresh == newest.Refresh, name, f.killed[name], r.Status, cmp.Or(r.Code, "no error"), f.all[name].fates(refresh))
 			}
-			name := r.Header.Get(processHeader)
-			fmt.Fprintf(&b, "\texchange by %s (killed: %t): %d %s, answers: %v\n", name, f.killed[name], r.Status, cmp.Or(r.Code, "no error"), f.all[name].fates(g.RefreshToken))
 		}
 	}
 	return b.String()

@@ -16,13 +16,20 @@ import (
 // the authorization server answers late, with 503, or not at all. Here that
 // day comes again and again, on each Store.
 //
-// What must hold: while nothing is killed or cut, each expiry costs exactly
-// one refresh for each grant, and every call succeeds. In the chaos a call
-// may fail with an error that passes, and with nothing else; a grant may be
-// lost only if its new pair was, with a killed process or an answer that did
-// not arrive, and never if refresh tokens work more than once. A grant that
-// is installed anew works in the processes that run, and in the end each
-// stored grant works.
+// What must hold: while nothing is hurt, each expiry costs exactly one refresh
+// for each grant, and every call succeeds. In the chaos a call may fail with an
+// error that passes, and with nothing else. A grant may be lost only if nobody
+// who lives can have its newest pair: if the process that exchanged the token
+// was killed before it could save the answer, or the answer was cut before its
+// first byte. Processes that stand still, end by themselves and start anew
+// cost none, nor do installations that are delivered again, which must be
+// refused as outdated, nor a Store that is set back or emptied while processes
+// run: who has the newer pair writes it back. What is documented to stay is let
+// pass: a process that stands still for longer than its lease may lose the pair,
+// and until the holder of the newest pair looks, others may take a grant of a
+// Store set back for dead. No grant is lost if refresh tokens work more than
+// once. A grant that is installed anew works in the processes that run, and
+// in the end each stored grant works.
 
 var (
 	tortureFull = flag.Bool("torture.full", os.Getenv("B24OAUTH_TORTURE") == "full", "run the torture in full: some minutes for each Store (-timeout 60m); B24OAUTH_TORTURE=full does the same")
@@ -37,16 +44,21 @@ const (
 	// RefreshTimeout where nobody is killed, and where a lease, which must be
 	// longer, blocks its grant when its holder is.
 	patient = 30 * time.Second
-	brief   = 3 * time.Second
+	brief   = 2 * time.Second
 )
 
 // ordeal is what a fleet goes through.
 type ordeal struct {
-	name           string
-	expiries       int
-	kills, cuts    int
-	singleUse      func(round int) bool // nil: nothing is hurt
-	refreshTimeout time.Duration
+	name        string
+	expiries    int
+	kills, cuts int
+
+	stops, stalls     int // shorter and longer than a lease
+	restarts          int
+	deliveries        int // of an installation, once more
+	setBacks, empties int
+	singleUse         func(round int) bool // nil: nothing is hurt
+	refreshTimeout    time.Duration
 }
 
 // ordeals returns what there is to go through. A killed holder of a lease
@@ -58,19 +70,23 @@ func ordeals(leased bool) []ordeal {
 		const expiries = 6
 		return []ordeal{
 			{name: "calm", expiries: expiries / 2, refreshTimeout: patient},
-			{name: "chaos", expiries: expiries, kills: 2, cuts: 2, refreshTimeout: brief,
-				singleUse: func(round int) bool { return round < expiries/2 }},
+			{name: "chaos", expiries: expiries, kills: 2, cuts: 2, stops: 2, restarts: 1, deliveries: 3, setBacks: 2, empties: 2,
+				refreshTimeout: brief, singleUse: func(round int) bool { return round < expiries*2/3 }},
 		}
 	}
 	kills, cuts := 20, 8
 	if leased {
 		kills, cuts = 4, 4
 	}
-	return []ordeal{
-		{name: "calm", expiries: 60, refreshTimeout: patient},
-		{name: "chaos with single-use refresh tokens", expiries: 60, kills: kills, cuts: cuts, refreshTimeout: brief, singleUse: always},
-		{name: "chaos with stateless refresh tokens", expiries: 60, kills: kills, cuts: cuts, refreshTimeout: brief, singleUse: never},
+	const expiries = 50
+	chaos := ordeal{
+		expiries: expiries, kills: kills, cuts: cuts, stops: 8, restarts: 6, deliveries: 12, setBacks: 8, empties: 6,
+		refreshTimeout: brief,
 	}
+	single, stateless := chaos, chaos
+	single.name, single.singleUse, single.stalls = "chaos with single-use refresh tokens", always, 1
+	stateless.name, stateless.singleUse = "chaos with stateless refresh tokens", never
+	return []ordeal{{name: "calm", expiries: expiries, refreshTimeout: patient}, single, stateless}
 }
 
 func TestTorture(t *testing.T) {
@@ -80,7 +96,7 @@ func TestTorture(t *testing.T) {
 			for _, o := range ordeals(place.leased) {
 				t.Run(o.name, func(t *testing.T) {
 					f := startFleet(t, o, place.fresh(t))
-					f.settle(&fleetRound{began: f.begun})
+					f.settle(newRound())
 					if o.singleUse == nil {
 						f.sufferNothing(o)
 					} else {
@@ -100,7 +116,7 @@ func (f *fleet) sufferNothing(o ordeal) {
 	for round := range o.expiries {
 		before := f.tally.refreshes
 		f.expire()
-		f.settle(&fleetRound{began: time.Now()})
+		f.settle(newRound())
 		if got := f.tally.refreshes - before; got != len(fleetKeys) {
 			f.t.Errorf("expiry %d of %d grants cost %d refreshes; want one for each", round, len(fleetKeys), got)
 		}
