@@ -43,9 +43,10 @@ type heldGrant struct {
 	token  atomic.Pointer[oauth2.Token] // made when first asked for
 }
 
-// hold returns g, which is the source's own from then on, as it is held.
+// hold returns a copy of g as it is held: a Store that works in place on the
+// lists of a grant that it gave out would change where the token may go.
 func (s *TokenSource) hold(g *Grant) *heldGrant {
-	h := &heldGrant{Grant: *g}
+	h := &heldGrant{Grant: *g.clone()}
 	if portal, err := address.ParseEndpoint(g.ClientEndpoint); err == nil {
 		h.portal = portal
 	}
@@ -232,7 +233,7 @@ func (s *TokenSource) get(ctx context.Context, why renew.Why) (*current, error) 
 
 // replace stores g in place of whatever there is, and goes on with it.
 func (s *TokenSource) replace(ctx context.Context, g *Grant) error {
-	f := s.source.Save(ctx, s.hold(g.clone()), func(over *heldGrant) (*heldGrant, error) {
+	f := s.source.Save(ctx, s.hold(g), func(over *heldGrant) (*heldGrant, error) {
 		var stored *Grant
 		if over != nil {
 			stored = &over.Grant
