@@ -45,8 +45,16 @@ var _ b24oauth.Lister = (*Store)(nil)
 // enough to be random does, such as AES-GCM. If one is nil, every call is an
 // error.
 //
-// To change the key, give the old one as read until every grant has been
-// renewed, which takes as long as the least used of them.
+// To change the key, take three steps, each in every instance before the next
+// begins; an instance that meets a key which it does not have fails:
+//
+//	sealedstore.New(store, former, next) // 1. the new key reads
+//	sealedstore.New(store, next, former) // 2. the new key writes
+//	sealedstore.New(store, next)         // 3. the old key is not needed any more
+//
+// The third waits until every grant has been renewed, which takes as long as
+// the least used of them; [b24oauth.TokenSource.Renew] with nil renews one at
+// once.
 func New(store b24oauth.Store, write cipher.AEAD, read ...cipher.AEAD) *Store {
 	return &Store{store: store, keys: append([]cipher.AEAD{write}, read...)}
 }
