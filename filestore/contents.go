@@ -28,10 +28,9 @@ type contents struct {
 }
 
 var (
-	errForeign    = errors.New("it belongs to another key: was it copied or renamed?")
-	errDamaged    = errors.New("it is empty, truncated or damaged")
-	errNotRegular = errors.New("it is not a regular file")
-	errTooLarge   = errors.New("it is larger than 1 MiB")
+	errForeign  = errors.New("it belongs to another key: was it copied or renamed?")
+	errDamaged  = errors.New("it is empty, truncated or damaged")
+	errTooLarge = errors.New("it is larger than 1 MiB")
 )
 
 // unusable is the error for a file that is there and is no grant of its key.

@@ -1,7 +1,9 @@
 package filestore
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 )
 
@@ -14,6 +16,8 @@ type directory struct {
 	info os.FileInfo
 }
 
+// openDirectory finds out whether the directory can be synced at all, which is
+// too late after an exchange.
 func openDirectory(path string) (directory, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -23,17 +27,79 @@ func openDirectory(path string) (directory, error) {
 	// Asked of the open file: on Windows what os.Stat returns looks for the
 	// file's identity only when it is compared.
 	info, err := file.Stat()
-	return directory{path: path, info: info}, err
+	if err != nil {
+		return directory{}, err
+	}
+	return directory{path: path, info: info}, syncDir(file)
 }
 
 // same returns an error if the path leads to no directory or to another one.
 func (d directory) same() error {
 	now, err := os.Stat(d.path)
 	if err != nil {
-		return fmt.Errorf("b24oauth/filestore: the directory cannot be reached: %w; mount its volume, or bring it back", err)
+		return d.unreachable(err)
 	}
+	return d.is(now)
+}
+
+func (d directory) unreachable(err error) error {
+	return fmt.Errorf("b24oauth/filestore: the directory cannot be reached: %w; mount its volume, or bring it back", err)
+}
+
+func (d directory) is(now os.FileInfo) error {
 	if !os.SameFile(d.info, now) {
 		return fmt.Errorf("b24oauth/filestore: %s is not the directory that was opened: its volume seems to be unmounted, or it was replaced; mount the volume, or bring the directory back; if it was replaced on purpose, start the program again", d.path)
 	}
 	return nil
+}
+
+// has tells whether the directory has an entry of that name. It asks the
+// directory that it has compared: by its path, what is missing from a mount
+// point could be missing no more once the volume is back.
+func (d directory) has(name string) (bool, error) {
+	root, err := d.root()
+	if err != nil {
+		return false, err
+	}
+	defer root.Close()
+	_, err = root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("b24oauth/filestore: the grant cannot be looked for: %w", err)
+	}
+	return true, nil
+}
+
+// list returns what is in the directory, by name.
+func (d directory) list() ([]os.DirEntry, error) {
+	root, err := d.root()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return nil, fmt.Errorf("b24oauth/filestore: the grants cannot be listed: %w; check the owner and the permissions of the directory", err)
+	}
+	return entries, nil
+}
+
+// root opens the directory, or returns an error if another one is under its
+// path.
+func (d directory) root() (*os.Root, error) {
+	root, err := os.OpenRoot(d.path)
+	if err != nil {
+		return nil, d.unreachable(err)
+	}
+	now, err := root.Stat(".")
+	if err == nil {
+		err = d.is(now)
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
 }

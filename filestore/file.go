@@ -27,6 +27,10 @@ type grantFile struct {
 	key  string
 	dir  directory
 	base string // path without a suffix
+
+	// open is the directory's handle during an Update, which is to sync it
+	// even when the process has no handle left.
+	open *os.File
 }
 
 func (f grantFile) path() string { return f.base + grantSuffix }
@@ -35,7 +39,7 @@ func (f grantFile) path() string { return f.base + grantSuffix }
 type stored struct {
 	grant *b24oauth.Grant
 	fence string // the grant's as it was read: fn may write into the grant
-	size  int
+	raw   []byte
 }
 
 // reachable returns an error if there is no grant because another directory
@@ -50,14 +54,20 @@ func (f grantFile) reachable() error {
 // read returns the stored grant, or the zero value if there is none in the
 // right directory.
 func (f grantFile) read(ctx context.Context) (stored, error) {
-	raw, err := readFile(ctx, f.path())
-	if errors.Is(err, fs.ErrNotExist) {
-		return stored{}, f.dir.same()
+	for {
+		raw, err := readFile(ctx, f.path())
+		if err == nil {
+			return f.parse(f.path(), raw)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return stored{}, err
+		}
+		// It may have come meanwhile, with its volume.
+		there, err := f.dir.has(filepath.Base(f.path()))
+		if err != nil || !there {
+			return stored{}, err
+		}
 	}
-	if err != nil {
-		return stored{}, err
-	}
-	return f.parse(f.path(), raw)
 }
 
 // parse returns the grant that was read from path, which may be the staged
@@ -74,7 +84,7 @@ func (f grantFile) parse(path string, raw []byte) (stored, error) {
 	if err := g.UnmarshalBinary(c.Grant); err != nil {
 		return stored{}, &unusable{path, err}
 	}
-	return stored{grant: g, fence: g.Fence(), size: len(raw)}, nil
+	return stored{grant: g, fence: g.Fence(), raw: raw}, nil
 }
 
 // readFile returns what is in the file. Its error names the file and wraps
@@ -88,16 +98,12 @@ func readFile(ctx context.Context, path string) (raw []byte, err error) {
 }
 
 func readOnce(path string) ([]byte, error) {
-	// Looked at before it is opened, because opening a pipe would wait.
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil, fmt.Errorf("b24oauth/filestore: the grant cannot be read: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, &unusable{path, errNotRegular}
-	}
-	file, err := os.Open(path)
-	if err != nil {
+	file, err := openOwn(path, os.O_RDONLY)
+	var other *unusable
+	switch {
+	case errors.As(err, &other):
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("b24oauth/filestore: the grant cannot be read: %w; check the owner and the permissions of the file", err)
 	}
 	defer file.Close()
@@ -128,20 +134,23 @@ func (f grantFile) unchanged(ctx context.Context, given stored) error {
 	return nil
 }
 
-// save replaces given with g, or leaves it whole.
+// save replaces given with g, or leaves it whole. The new grant is written
+// first: what fails afterwards, such as opening a file in a process that has
+// too many open, leaves it for the next Update.
 func (f grantFile) save(next *staged, given stored, g *b24oauth.Grant) error {
 	raw, err := encode(f.key, g)
 	if err != nil {
 		return fmt.Errorf("b24oauth/filestore: %s was not written: %w", f.path(), err)
 	}
-	ctx := context.Background()
-	if err := f.unchanged(ctx, given); err != nil {
-		return err
-	}
 	if err := next.write(raw); err != nil {
 		return err
 	}
-	return change(f.path(), func() error { return next.rename(ctx, f.path()) })
+	ctx := context.Background()
+	if err := f.unchanged(ctx, given); err != nil {
+		next.kept = !errors.Is(err, b24oauth.ErrConflict)
+		return err
+	}
+	return f.change(func() error { return next.rename(ctx, f.path()) })
 }
 
 // remove removes the file that given was read from.
@@ -153,30 +162,31 @@ func (f grantFile) remove(given stored) error {
 	if given.grant == nil {
 		return nil
 	}
-	return change(f.path(), func() error {
+	return f.change(func() error {
 		return retry(ctx, saveBudget, func() error { return os.Remove(f.path()) })
 	})
 }
 
-// change runs do, which changes the directory entry of path, and makes it
+// change runs do, which changes the directory entry of the grant, and makes it
 // last.
-func change(path string, do func() error) error {
+func (f grantFile) change(do func() error) error {
 	if err := do(); err != nil {
 		return fmt.Errorf("b24oauth/filestore: the stored grant was not changed: %w", err)
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("b24oauth/filestore: %s is changed, but may not be after a power cut: %w", path, err)
+	if err := syncDir(f.open); err != nil {
+		return fmt.Errorf("b24oauth/filestore: %s is changed, but may not be after a power cut: %w", f.path(), err)
 	}
 	return nil
 }
 
-// retry repeats op while another program has the file open in a way that
-// forbids it, which only Windows knows, until the budget is used up.
+// retry repeats op until the budget is used up while another Update replaces
+// the file just now, or another program has it open in a way that forbids it,
+// which only Windows knows.
 func retry(ctx context.Context, budget time.Duration, op func() error) error {
 	const pause = 10 * time.Millisecond
 	for end := time.Now().Add(budget); ; {
 		err := op()
-		if err == nil || !inUse(err) || time.Now().After(end) {
+		if err == nil || !inUse(err) && !errors.Is(err, errReplaced) || time.Now().After(end) {
 			return err
 		}
 		select {

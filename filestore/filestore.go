@@ -100,9 +100,11 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w; a new refresh token could not be saved: give this user the right to write, and room", dir, err)
 	}
-	probe.Close()
-	os.Remove(probe.Name())
-	d, err := openDirectory(abs)
+	err = errors.Join(probe.Sync(), probe.Close(), os.Remove(probe.Name()))
+	var d directory
+	if err == nil {
+		d, err = openDirectory(abs)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w", dir, err)
 	}
@@ -150,6 +152,10 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 	}
 	defer l.release()
 
+	if f.open, err = os.Open(f.dir.path); err != nil {
+		return f.dir.unreachable(err)
+	}
+	defer f.open.Close()
 	given, err := f.read(ctx)
 	if err != nil {
 		return err
@@ -159,7 +165,7 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 	}
 	// Whatever can fail for want of room or permission does so now, while
 	// the refresh token in given is still good.
-	next, err := stage(f.base+newSuffix, given.size+growth)
+	next, err := f.stage(ctx, given)
 	if err != nil {
 		return err
 	}
@@ -195,13 +201,9 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 // otherwise damaged is yielded as that key, and Load says what is wrong.
 func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		entries, err := os.ReadDir(s.dir.path)
-		if err := s.dir.same(); err != nil {
-			yield("", err)
-			return
-		}
+		entries, err := s.dir.list()
 		if err != nil {
-			yield("", fmt.Errorf("b24oauth/filestore: the grants cannot be listed: %w; check the owner and the permissions of the directory", err))
+			yield("", err)
 			return
 		}
 		// A file that is replaced while the directory is read can be
@@ -244,7 +246,7 @@ func (s *Store) keyOf(ctx context.Context, name string) (string, error) {
 	}
 	raw, err := readFile(ctx, path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return "", s.dir.same() // gone with its volume, it is not gone
 	}
 	var c *contents
 	if err == nil {

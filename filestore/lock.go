@@ -54,23 +54,48 @@ func lockFile(ctx context.Context, path string) (*lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("b24oauth/filestore: waiting for another Update of the grant: %w", err)
 	}
-	l := &lock{unlock: unlock, flock: flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR))}
-	if err := l.wait(ctx); err != nil {
+	// Opened before it is locked, so that no link at its name is, and closed
+	// only with the lock: where locks belong to the process and not to an open
+	// file, closing any handle of the file ends them.
+	file, err := openLock(path)
+	if err != nil {
 		unlock()
-		return nil, err
+		return nil, fmt.Errorf("b24oauth/filestore: the grant cannot be locked, so it cannot be changed: %w; check what is at that name, its owner and its permissions", err)
 	}
+	l := &lock{unlock: unlock, flock: flock.New(path, flock.SetFlag(os.O_RDWR|ownOnly)), file: file}
+	err = l.wait(ctx)
 	l.taken = time.Now()
-	// Closed only with the lock: where locks belong to the process and not
-	// to an open file, closing any handle of the file ends them.
-	l.file, err = os.OpenFile(path, os.O_RDWR, 0)
+	if err == nil {
+		err = l.named()
+	}
 	if err == nil {
 		l.mark, l.markAt, err = readMark(l.file)
 	}
 	if err != nil {
 		l.release()
-		return nil, fmt.Errorf("b24oauth/filestore: the lock is not usable: %w; check the owner and the permissions of the file", err)
+		return nil, err
 	}
 	return l, nil
+}
+
+// named returns an error if what was locked is no longer the file of that
+// name, on which another Update can have the lock.
+func (l *lock) named() error {
+	locked, err := l.flock.Stat()
+	if err != nil {
+		return fmt.Errorf("b24oauth/filestore: the lock is not usable: %w", err)
+	}
+	is, err := l.file.Stat()
+	if err == nil {
+		err = regular(l.flock.Path(), l.file)
+	}
+	if err == nil && !os.SameFile(locked, is) {
+		err = fmt.Errorf("%s: %w", l.flock.Path(), errReplaced)
+	}
+	if err != nil {
+		return fmt.Errorf("b24oauth/filestore: the lock is not usable: %w; leave lock files where they are while a program runs", err)
+	}
+	return nil
 }
 
 // wait polls, because no system call waits for a file lock and a context.
@@ -103,9 +128,7 @@ func sleep(ctx context.Context, interval time.Duration) error {
 // release gives the lock back.
 func (l *lock) release() {
 	l.flock.Unlock()
-	if l.file != nil {
-		l.file.Close()
-	}
+	l.file.Close()
 	l.unlock()
 }
 

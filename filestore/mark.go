@@ -65,7 +65,7 @@ func (m mark) keepsOut(owner string) time.Duration {
 func readMark(file *os.File) (m mark, at int64, err error) {
 	info, err := file.Stat()
 	if err != nil {
-		return mark{}, 0, err
+		return mark{}, 0, fmt.Errorf("b24oauth/filestore: the lock is not usable: %w", err)
 	}
 	end := max(info.Size(), markAt)
 	at = end - int64(markSize)
@@ -74,7 +74,7 @@ func readMark(file *os.File) (m mark, at int64, err error) {
 	}
 	tail := make([]byte, markSize)
 	if _, err := file.ReadAt(tail, at); err != nil && err != io.EOF {
-		return mark{}, 0, err
+		return mark{}, 0, fmt.Errorf("b24oauth/filestore: the lock is not usable: %w", err)
 	}
 	if m, ok := parseMark(string(tail)); ok {
 		return m, at, nil

@@ -11,6 +11,7 @@ const (
 	grantSuffix = ".json"
 	lockSuffix  = ".lock" // beside the grant's, in the place of grantSuffix
 	newSuffix   = ".new"
+	trySuffix   = ".try"
 
 	// longest is the longest name of a key. With prefix and suffix it is
 	// below 143 bytes, which is what an encrypting file system leaves of 255.

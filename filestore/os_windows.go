@@ -2,14 +2,18 @@ package filestore
 
 import (
 	"errors"
+	"os"
 	"syscall"
 )
+
+// ownOnly is nothing here: openOwn looks at the name before and after.
+const ownOnly = 0
 
 const errorSharingViolation syscall.Errno = 32
 
 // syncDir does nothing: Windows cannot sync a directory. NTFS keeps its
 // entries in a journal.
-func syncDir(string) error { return nil }
+func syncDir(*os.File) error { return nil }
 
 // inUse tells whether the file is open elsewhere, in a reader or a virus
 // scanner, so that it cannot be replaced, or is just being replaced, so that
@@ -17,3 +21,13 @@ func syncDir(string) error { return nil }
 func inUse(err error) bool {
 	return errors.Is(err, errorSharingViolation) || errors.Is(err, syscall.ERROR_ACCESS_DENIED)
 }
+
+// links returns how many names the file has.
+func links(file *os.File) (uint64, error) {
+	var info syscall.ByHandleFileInformation
+	err := syscall.GetFileInformationByHandle(syscall.Handle(file.Fd()), &info)
+	return uint64(info.NumberOfLinks), err
+}
+
+// giveAway does nothing: a file inherits its rights from the directory.
+func giveAway(*os.File, string) error { return nil }

@@ -44,38 +44,86 @@ func (f grantFile) recover(ctx context.Context, given stored) (stored, error) {
 	if err := syncFile(path); err != nil {
 		return stored{}, fmt.Errorf("b24oauth/filestore: a grant that an earlier Update left cannot be stored: %w; check the owner and the permissions of the file", err)
 	}
-	err = change(f.path(), func() error {
+	err = f.change(func() error {
 		return retry(ctx, saveBudget, func() error { return renameFile(path, f.path()) })
 	})
 	return left, err
 }
 
 func syncFile(path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	file, err := openOwn(path, os.O_RDWR)
 	if err != nil {
 		return err
 	}
 	return errors.Join(file.Sync(), file.Close())
 }
 
-// stage makes the file and takes room bytes for it.
-func stage(path string, room int) (*staged, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("b24oauth/filestore: a leftover is in the way: %w", err)
+// stage makes the file and takes the room for the next grant.
+func (f grantFile) stage(ctx context.Context, given stored) (*staged, error) {
+	path, try := f.base+newSuffix, f.base+trySuffix
+	for _, leftover := range []string{path, try} {
+		if err := os.Remove(leftover); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("b24oauth/filestore: a leftover is in the way: %w", err)
+		}
 	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	err := f.rehearse(ctx, given, try, path)
+	var file *os.File
+	if err == nil {
+		file, err = openOwn(path, os.O_WRONLY)
+	}
 	if err != nil {
+		os.Remove(try)
+		os.Remove(path)
 		return nil, fmt.Errorf("b24oauth/filestore: a new grant could not be saved: %w", err)
 	}
 	s := &staged{file: file}
 	if s.info, err = file.Stat(); err == nil {
-		_, err = file.Write(make([]byte, room))
+		_, err = file.Write(make([]byte, len(given.raw)+growth))
 	}
 	if err != nil {
 		s.discard()
 		return nil, fmt.Errorf("b24oauth/filestore: a new grant could not be saved: %w", err)
 	}
 	return s, nil
+}
+
+// rehearse leaves an empty file at path, by way of the rename that is to make
+// it the grant: a grant file that is a mount point, immutable or somebody
+// else's in a sticky directory would refuse that only when its refresh token is
+// spent. What is renamed over is a further link to the grant file, which costs
+// no write to the disk.
+func (f grantFile) rehearse(ctx context.Context, given stored, try, path string) error {
+	if given.grant != nil && os.Link(f.path(), path) != nil {
+		// A file system without links, or one of the reasons above.
+		if err := f.replaceByItself(ctx, given, path); err != nil {
+			return err
+		}
+	}
+	file, err := createOwn(try, os.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	return retry(ctx, readBudget, func() error { return os.Rename(try, path) })
+}
+
+// replaceByItself replaces the grant file by a copy. The copy is synced: a
+// power cut could leave the name with nothing in it.
+func (f grantFile) replaceByItself(ctx context.Context, given stored, path string) error {
+	file, err := createOwn(path, os.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(given.raw)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err := errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return retry(ctx, readBudget, func() error { return os.Rename(path, f.path()) })
 }
 
 // write makes raw the contents of the file, durably, and closes it.
