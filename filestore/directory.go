@@ -1,10 +1,12 @@
 package filestore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // directory is a directory that is not taken for empty while another one is
@@ -51,6 +53,21 @@ func (d directory) is(now os.FileInfo) error {
 		return fmt.Errorf("b24oauth/filestore: %s is not the directory that was opened: its volume seems to be unmounted, or it was replaced; mount the volume, or bring the directory back; if it was replaced on purpose, start the program again", d.path)
 	}
 	return nil
+}
+
+// read returns what is in the file of that name, nil if the directory has none.
+func (d directory) read(ctx context.Context, name string) ([]byte, error) {
+	for {
+		raw, err := readFile(ctx, filepath.Join(d.path, name))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return raw, err
+		}
+		// It may have come meanwhile, with its volume.
+		there, err := d.has(name)
+		if err != nil || !there {
+			return nil, err
+		}
+	}
 }
 
 // has tells whether the directory has an entry of that name. It asks the

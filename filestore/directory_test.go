@@ -1,6 +1,7 @@
 package filestore_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -80,4 +81,77 @@ func TestCopyOfTheDirectoryStillHasItsGrants(t *testing.T) {
 	if _, err := s.Load(t.Context(), "another key"); err == nil || errors.Is(err, b24oauth.ErrNoGrant) {
 		t.Errorf("Load of what is not there = %v; want an error that is not ErrNoGrant", err)
 	}
+}
+
+// Nothing may be inserted where the volume is not: its grant is on its way
+// from the server, and the next Update finds it on the volume.
+func TestVolumeThatGoesDuringAnUpdateKeepsItsPair(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a directory with a lock file cannot be renamed safely on Windows")
+	}
+	for stored := range int64(2) {
+		dir := filepath.Join(t.TempDir(), "grants")
+		s := open(t, dir)
+		if stored > 0 {
+			store(t, s, stored)
+		}
+		err := s.Update(t.Context(), "key", func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) {
+			return pair(stored + 1), errors.Join(os.Rename(dir, dir+" away"), os.Mkdir(dir, 0o700))
+		})
+		if err == nil || errors.Is(err, b24oauth.ErrConflict) {
+			t.Errorf("Update = %v; want an error, and no conflict", err)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("in the other directory there is now %v, %v; want nothing", left, err)
+		}
+		if err := errors.Join(os.Remove(dir), os.Rename(dir+" away", dir)); err != nil {
+			t.Fatal(err)
+		}
+		wantGiven(t, s, stored+1)
+		wantPair(t, s, stored+1)
+		wantNothingStaged(t, dir)
+	}
+}
+
+// A volume that comes back between the look at the file and the one at the
+// directory makes the file that was missing no missing grant.
+func TestVolumeThatComesAndGoesIsNeverAnEmptyStore(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a directory with a lock file cannot be renamed safely on Windows")
+	}
+	dir := filepath.Join(t.TempDir(), "grants")
+	s := open(t, dir)
+	store(t, s, 1)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := errors.Join(os.Rename(dir, dir+" away"), os.Rename(dir+" away", dir)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for range 5_000 {
+		if _, err := s.Load(t.Context(), "key"); errors.Is(err, b24oauth.ErrNoGrant) {
+			t.Errorf("Load = %v", err)
+			break
+		}
+		n := 0
+		var keysErr error
+		for _, err := range s.Keys(t.Context()) {
+			n, keysErr = n+1, err
+		}
+		if n == 0 && keysErr == nil {
+			t.Error("Keys yields nothing")
+			break
+		}
+	}
+	close(stop)
+	<-stopped
 }

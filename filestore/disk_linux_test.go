@@ -98,6 +98,20 @@ func diskRole(dir string) error {
 		return err
 	}
 
+	grant := filepath.Join(dir, "grant-key.json")
+	if err := syscall.Mount(grant, grant, "", syscall.MS_BIND, ""); err != nil {
+		return err
+	}
+	if err := refusedUnrenewed(s, syscall.EBUSY); err != nil {
+		return fmt.Errorf("a grant file that is a mount point: %w", err)
+	}
+	if err := syscall.Unmount(grant, 0); err != nil {
+		return err
+	}
+	if err := s.Update(ctx, "key", addOne); err != nil {
+		return err
+	}
+
 	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		return err
 	}

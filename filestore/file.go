@@ -54,20 +54,11 @@ func (f grantFile) reachable() error {
 // read returns the stored grant, or the zero value if there is none in the
 // right directory.
 func (f grantFile) read(ctx context.Context) (stored, error) {
-	for {
-		raw, err := readFile(ctx, f.path())
-		if err == nil {
-			return f.parse(f.path(), raw)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return stored{}, err
-		}
-		// It may have come meanwhile, with its volume.
-		there, err := f.dir.has(filepath.Base(f.path()))
-		if err != nil || !there {
-			return stored{}, err
-		}
+	raw, err := f.dir.read(ctx, filepath.Base(f.path()))
+	if err != nil || raw == nil {
+		return stored{}, err
 	}
+	return f.parse(f.path(), raw)
 }
 
 // parse returns the grant that was read from path, which may be the staged

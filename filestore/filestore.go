@@ -7,9 +7,9 @@
 // user has to install the application again. So an Update here holds a lock
 // on the grant in every process; the new grant is written beside the old
 // one, synced and renamed over it, so that a kill or a power cut leaves
-// either the old grant or the new one; the room for it is taken before the
-// token is exchanged, so that a full disk is found while the old token is
-// still good; and a new grant that was written and not renamed any more is
+// either the old grant or the new one; the room for it is taken and the rename
+// tried before the token is exchanged, so that a full disk or a file that
+// cannot be replaced is found while the old token is still good; and a new grant that was written and not renamed any more is
 // renamed by the next Update, if it is the newer one by [b24oauth.Lineage] or
 // there is none.
 //
@@ -20,6 +20,12 @@
 //	grant-example.bitrix24.com.json  the grant of that key
 //	grant-example.bitrix24.com.lock  locked while it is updated; never removed
 //	grant-example.bitrix24.com.new   the next grant, while it is written
+//	grant-example.bitrix24.com.try   for a moment before it is
+//
+// A link, a pipe or anything else than a file under one of these names is not
+// followed. Files that root makes in a directory of somebody else's are given
+// to the directory's owner, so that a renewal under sudo does not lock out the
+// service.
 //
 // # Caveats
 //
@@ -34,6 +40,10 @@
 //
 // Removing a lock file while a program runs lets two Updates run at once.
 //
+// A program that is started while a volume is away cannot know it, and takes the
+// mount point for the directory. Have it start after the mount, and leave the
+// mount point to root (0555), so that Open fails there.
+//
 // To delete a grant, call [b24oauth.Config.Delete], which leaves a file that
 // says so. Removing a .json file by hand while a program runs deletes nothing:
 // a process that has the grant takes the Store for emptied and writes the
@@ -45,7 +55,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -244,9 +253,9 @@ func (s *Store) keyOf(ctx context.Context, name string) (string, error) {
 	case misnamed:
 		return "", fmt.Errorf("b24oauth/filestore: %s is not a grant: no key has that name; give it back the name it had, or remove it", path)
 	}
-	raw, err := readFile(ctx, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", s.dir.same() // gone with its volume, it is not gone
+	raw, err := s.dir.read(ctx, name)
+	if err == nil && raw == nil {
+		return "", nil
 	}
 	var c *contents
 	if err == nil {

@@ -24,6 +24,7 @@ const (
 	roleStage = "stage" // says "staged" when the next grant is written and not yet the stored one
 	roleCount = "count" // adds one, increments times
 	roleWrite = "write" // adds one and says the number, until it is killed
+	roleOther = "other" // the test of directories and files of others
 	roleDisk  = "disk"  // the test of a full and a read-only file system
 
 	increments = 10
@@ -41,8 +42,11 @@ func TestMain(m *testing.M) {
 }
 
 func play(role, dir string) error {
-	if role == roleDisk {
+	switch role {
+	case roleDisk:
 		return diskRole(dir)
+	case roleOther:
+		return otherRole(dir)
 	}
 	s, err := filestore.Open(dir)
 	if err != nil {
