@@ -55,7 +55,18 @@ func (s *Store) pattern() string {
 	return literal.Replace(s.prefix()) + "{*}"
 }
 
-// failed is the error for a call that Redis did not answer, or not well.
+// failed is the error for a call that Redis did not answer, or not well. It
+// says what to do about it, if that is known.
 func failed(what string, err error) error {
+	for _, answer := range []struct{ has, remedy string }{
+		{"READONLY", "connect to the master, as a Sentinel or cluster client does by itself"},
+		{"OOM command", "raise maxmemory, or remove what is no grant"},
+		{"NOPERM", "give the ACL's user the commands that the package's documentation names"},
+		{"can't run this command", "give the ACL's user the commands that the package's documentation names"}, // in a script
+	} {
+		if strings.Contains(err.Error(), answer.has) {
+			return fmt.Errorf("b24oauth/redisstore: %s: %w; %s", what, err, answer.remedy)
+		}
+	}
 	return fmt.Errorf("b24oauth/redisstore: %s: %w", what, err)
 }

@@ -50,10 +50,12 @@
 //     bring back tokens that are minutes old.
 //   - maxmemory-policy noeviction. A policy that evicts keys evicts grants. A
 //     full Redis that does not evict refuses the lease, before a token is
-//     spent.
-//   - Redis 6 or later. The user of an ACL needs EVAL, EVALSHA, the commands
-//     that the scripts call, and, to be woken instead of polling, SUBSCRIBE
-//     and PUBLISH on the channels named like the hashes; for Keys also SCAN.
+//     spent; a pair that is fetched by then is stored all the same.
+//   - Redis 6 or later. The user of an ACL needs EVAL, EVALSHA, what the
+//     scripts call (HGET, HMGET, HEXISTS, HSET, HINCRBY, HDEL, PERSIST, PEXPIRE,
+//     TIME) and, to be woken instead of polling, SUBSCRIBE and PUBLISH on the
+//     channels named like the hashes; for Keys also SCAN. A right that a save
+//     needs is tried with the lease.
 //
 // Replication is asynchronous, in Sentinel and Cluster too: a failover can go
 // back to the pair before the last. That heals while a process that knows
@@ -212,7 +214,7 @@ func (s *Store) given(l *lease) (*b24oauth.Grant, error) {
 func (s *Store) decode(name, form string) (*b24oauth.Grant, error) {
 	g := new(b24oauth.Grant)
 	if err := g.UnmarshalBinary([]byte(form)); err != nil {
-		return nil, fmt.Errorf("b24oauth/redisstore: %s is not usable: %w; it was left as it is: restore it from a backup, or remove it and install the application again", name, err)
+		return nil, fmt.Errorf("b24oauth/redisstore: %s is not usable: %w; it was left as it is, in case it is whole: if a newer version of the program wrote it, update this one; else restore it from a backup, or RENAME it, to be kept under another name, and install the application again", name, err)
 	}
 	return g, nil
 }

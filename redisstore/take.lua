@@ -26,6 +26,16 @@ local owner, lease_until, grant, fence =
 if owner and owner ~= ARGV[1] and now < tonumber(lease_until or 0) then
 	return {now, 'held'}
 end
+
+-- What the save calls is called here first, to no effect: a user who lacks the
+-- right to one of them would learn it when the refresh token is spent. HINCRBY
+-- leads, because a full Redis refuses only the first change of a script.
+redis.call('HINCRBY', KEYS[1], 'tried', 0)
+redis.call('HDEL', KEYS[1], 'tried')
+redis.call('HEXISTS', KEYS[1], 'tried')
+redis.call('HGET', KEYS[1], 'tried')
+redis.call('PERSIST', KEYS[1])
+
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'lease_until', string.format('%d', now + ARGV[2]))
 if not grant then
 	redis.call('PEXPIRE', KEYS[1], ARGV[3])
