@@ -56,7 +56,7 @@ func (d database) one(t testing.TB, db *sql.DB, columns string, into ...any) {
 
 // The statements of an Update, as a fault tells them apart.
 func isSave(s string) bool {
-	return strings.HasPrefix(s, "UPDATE") && strings.Contains(s, "grant_data")
+	return strings.HasPrefix(s, "UPDATE") && strings.Contains(s, "grant_data") && !isTake(s)
 }
 func isTake(s string) bool {
 	return strings.HasPrefix(s, "UPDATE") && strings.Contains(s, "lease_until") || strings.HasPrefix(s, "INSERT")

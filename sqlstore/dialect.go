@@ -38,12 +38,25 @@ type grammar struct {
 	time     string // a parameter that is a time, as timestamp returns it
 	zone     string // what follows a time that is UTC
 	yielding string // what makes an INSERT leave a row alone that is there
+	room     string // how many bytes grant_data holds; empty: any number
+
+	// committed is true if a statement alone is a transaction: elsewhere what
+	// was saved, and answered, would be rolled back with its connection.
+	committed string
 
 	// The codes of the error answers that waiting can cure: the others of
 	// the database are in the way (busy), or the database is (away).
 	code       func(error) (string, bool)
 	busy, away []string
+
+	remedies map[string]string // what is to be done, by the code of the answer
 }
+
+const (
+	grantRights  = "grant the program's user SELECT, INSERT, UPDATE and DELETE on the whole table"
+	letItWrite   = "connect to the primary, with a user and settings that let it write"
+	makeTheTable = "make the table, by CreateTable or by hand"
+)
 
 var dialects = map[Dialect]grammar{
 	PostgreSQL: {
@@ -61,19 +74,21 @@ var dialects = map[Dialect]grammar{
 	lease_until TIMESTAMPTZ  NOT NULL,
 	grant_data  BYTEA
 )`,
-		now:      "clock_timestamp()",
-		clock:    "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
-		later:    "clock_timestamp() + CAST(? AS BIGINT) * INTERVAL '1 microsecond'",
-		lease:    func(d time.Duration) any { return d.Microseconds() + 1 },
-		time:     "CAST(? AS TIMESTAMPTZ)",
-		zone:     "+00",
-		yielding: " ON CONFLICT (key_hash) DO NOTHING",
-		code:     sqlState,
+		now:       "clock_timestamp()",
+		clock:     "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+		later:     "clock_timestamp() + CAST(? AS BIGINT) * INTERVAL '1 microsecond'",
+		lease:     func(d time.Duration) any { return d.Microseconds() + 1 },
+		time:      "CAST(? AS TIMESTAMPTZ)",
+		zone:      "+00",
+		yielding:  " ON CONFLICT (key_hash) DO NOTHING",
+		committed: "1 = 1",
+		code:      sqlState,
 		// serialization_failure, deadlock_detected, lock_not_available
 		busy: []string{"40001", "40P01", "55P03"},
 		// connection_exception, insufficient_resources,
-		// operator_intervention, a server that was a primary
-		away: []string{"08", "53", "57", "25006"},
+		// operator_intervention, system_error, a server that was a primary
+		away:     []string{"08", "53", "57", "58", "25006"},
+		remedies: map[string]string{"42501": grantRights, "25006": letItWrite, "42P01": makeTheTable},
 	},
 	MySQL: {
 		name: "MySQL",
@@ -98,13 +113,17 @@ var dialects = map[Dialect]grammar{
 		// IGNORE would hide other errors too, and ON DUPLICATE KEY UPDATE
 		// counts rows by the connection's flags; so a row that is there is
 		// the error 1062.
-		yielding: "",
-		code:     mysqlNumber,
+		yielding:  "",
+		room:      "SELECT CHARACTER_OCTET_LENGTH FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = '{name}' AND COLUMN_NAME = 'grant_data'",
+		committed: "@@autocommit = 1",
+		code:      mysqlNumber,
 		// lock wait timeout, deadlock, duplicate key, record has changed
 		busy: []string{"1205", "1213", "1062", "1020"},
 		// too many connections, shutdown, a server that was a primary,
-		// interrupted, a cluster's node that is not ready
-		away: []string{"1040", "1053", "1203", "1290", "1836", "1317", "1047"},
+		// interrupted, killed, a statement's time is over (MariaDB, MySQL), a
+		// cluster's node that is not ready, a full disk or table
+		away:     []string{"1040", "1053", "1203", "1226", "1290", "1836", "1792", "1317", "1927", "1969", "3024", "1047", "1021", "1114"},
+		remedies: map[string]string{"1142": grantRights, "1143": grantRights, "1290": letItWrite, "1836": letItWrite, "1792": letItWrite, "1146": makeTheTable},
 	},
 	SQLite: {
 		name: "SQLite",
@@ -126,12 +145,16 @@ var dialects = map[Dialect]grammar{
 		later: "strftime('%Y-%m-%d %H:%M:%f', 'now', ?)",
 		// Its clock counts whole milliseconds, so that a lease must be one
 		// longer than its holder believes.
-		lease:    func(d time.Duration) any { return fmt.Sprintf("+%.3f seconds", d.Seconds()+0.002) },
-		time:     "?",
-		yielding: " ON CONFLICT (key_hash) DO NOTHING",
-		code:     sqliteCode,
+		lease:     func(d time.Duration) any { return fmt.Sprintf("+%.3f seconds", d.Seconds()+0.002) },
+		time:      "?",
+		yielding:  " ON CONFLICT (key_hash) DO NOTHING",
+		committed: "1 = 1",
+		code:      sqliteCode,
 		// SQLITE_BUSY, SQLITE_LOCKED
 		busy: []string{"5", "6"},
+		// SQLITE_INTERRUPT, SQLITE_IOERR, SQLITE_FULL
+		away:     []string{"9", "10", "13"},
+		remedies: map[string]string{"8": "let the program's user write to the file and to its folder, and set no query_only"},
 	},
 }
 
@@ -139,7 +162,7 @@ var dialects = map[Dialect]grammar{
 // own.
 type statements struct {
 	create, load, read, place, take, release, unplace string
-	save, insert, remove, fence, keys                 string
+	save, insert, remove, fence, keys, room           string
 }
 
 var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$`)
@@ -152,35 +175,45 @@ func (d Dialect) statements(table string) (*statements, error) {
 	if !tableName.MatchString(table) {
 		return nil, fmt.Errorf("b24oauth/sqlstore: Table %q is no table name: use letters, digits and underscores, at most 63, with or without a schema as in schema.table", table)
 	}
+	schema, name, ok := strings.Cut(table, ".")
+	if schema = "'" + schema + "'"; !ok {
+		schema, name = "DATABASE()", table
+	}
 	text := func(s string) string {
-		s = strings.NewReplacer("{table}", table, "{now}", g.now, "{clock}", g.clock, "{later}", g.later, "{time}", g.time).Replace(s)
+		s = strings.NewReplacer("{table}", table, "{now}", g.now, "{clock}", g.clock, "{later}", g.later, "{time}", g.time, "{committed}", g.committed).Replace(s)
 		return g.parameters(s)
 	}
 	return &statements{
+		room:   strings.NewReplacer("{schema}", schema, "{name}", name).Replace(g.room),
 		create: strings.Replace(g.schema, defaultTable, table, 1),
-		load:   text("SELECT grant_data FROM {table} WHERE key_hash = ? AND nonce <> ''"),
+		load:   text("SELECT key_hash, grant_data FROM {table} WHERE key_hash = ? AND nonce <> ''"),
 
 		// A lease: a row that is read, then taken if it is still that row.
 		// The fence does not change with a verdict, so the version counts too.
 		// Reading brings the clock along, whether there is a row or not, so
 		// that the taking can be void once nobody waits for it any more.
-		read: text("SELECT c.clock, COALESCE(t.nonce, ''), COALESCE(t.owner, ''), COALESCE(t.version, -1)," +
+		//
+		// What a save writes, the taking writes too, as it is: a right that is
+		// missing, or a trigger, fails it while the refresh token is good.
+		read: text("SELECT c.clock, CASE WHEN {committed} THEN 1 ELSE 0 END, COALESCE(t.nonce, ''), COALESCE(t.owner, ''), COALESCE(t.version, -1)," +
 			" CASE WHEN t.lease_until <= {now} THEN 1 ELSE 0 END, t.grant_data" +
 			" FROM (SELECT {clock} AS clock) c LEFT JOIN {table} t ON t.key_hash = ?"),
 		place: text("INSERT INTO {table} (key_hash, grant_key, version, nonce, owner, lease_until)" +
 			" VALUES (?, ?, 0, '', ?, CASE WHEN {clock} <= ? THEN {later} ELSE {now} END)" + g.yielding),
-		take: text("UPDATE {table} SET owner = ?, lease_until = {later} WHERE key_hash = ? AND nonce = ? AND version = ? AND owner = ?" +
-			" AND (owner = '' OR owner = ? OR lease_until <= {now}) AND {clock} <= ?"),
+		take: text("UPDATE {table} SET member_id = member_id, domain = domain, expiry = expiry, grant_data = grant_data, nonce = nonce, version = version," +
+			" updated_at = updated_at, owner = ?, lease_until = {later} WHERE key_hash = ? AND nonce = ? AND version = ? AND owner = ?" +
+			" AND (owner = '' OR owner = ? OR lease_until <= {now}) AND {clock} <= ? AND {committed}"),
 		release: text("UPDATE {table} SET owner = '' WHERE key_hash = ? AND owner = ?"),
 		unplace: text("DELETE FROM {table} WHERE key_hash = ? AND owner = ? AND nonce = ''"),
 
 		// A save: the fence decides, the owner does not.
 		save: text("UPDATE {table} SET member_id = ?, domain = ?, expiry = {time}, grant_data = ?, nonce = ?, version = version + 1, updated_at = {now}," +
-			" owner = CASE WHEN owner = ? THEN '' ELSE owner END WHERE key_hash = ? AND nonce = ?"),
+			" owner = CASE WHEN owner = ? THEN '' ELSE owner END WHERE key_hash = ? AND nonce = ? AND {committed}"),
 		insert: text("INSERT INTO {table} (member_id, domain, expiry, grant_data, nonce, version, updated_at, owner, lease_until, key_hash, grant_key)" +
 			" VALUES (?, ?, {time}, ?, ?, 1, {now}, '', {now}, ?, ?)" + g.yielding),
-		remove: text("DELETE FROM {table} WHERE key_hash = ? AND nonce = ?"),
-		fence:  text("SELECT nonce FROM {table} WHERE key_hash = ?"),
+		remove: text("DELETE FROM {table} WHERE key_hash = ? AND nonce = ? AND {committed}"),
+		fence: text("SELECT CASE WHEN {committed} THEN 1 ELSE 0 END, CASE WHEN t.key_hash IS NULL THEN 0 ELSE 1 END, COALESCE(t.nonce, '')" +
+			" FROM (SELECT 1 AS one) c LEFT JOIN {table} t ON t.key_hash = ?"),
 
 		// The fence of a deleted grant tells it from the others, unread.
 		keys: text("SELECT key_hash, grant_key FROM {table} WHERE key_hash > ? AND nonce <> '' AND nonce NOT LIKE 'deleted-%' ORDER BY key_hash LIMIT " + strconv.Itoa(pageSize)),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -54,6 +55,7 @@ func (s *Store) take(ctx context.Context, id identity) (*lease, error) {
 // row is what a look finds.
 type row struct {
 	clock   int64 // of the database, in microseconds
+	commits bool  // the connection is in autocommit mode
 	fence   string
 	owner   string
 	version int64 // -1: there is no row
@@ -72,10 +74,12 @@ func (l *lease) try(ctx context.Context) (bool, error) {
 	}
 	s := l.s
 	var r row
-	err := s.db.QueryRowContext(ctx, s.sql.read, l.id.hash).Scan(&r.clock, &r.fence, &r.owner, &r.version, &r.ended, &r.data)
+	err := s.db.QueryRowContext(ctx, s.sql.read, l.id.hash).Scan(&r.clock, &r.commits, &r.fence, &r.owner, &r.version, &r.ended, &r.data)
 	switch {
 	case err != nil:
 		return false, err
+	case !r.commits:
+		return false, errUncommitted
 	case r.owner != "" && r.owner != l.owner && !r.ended:
 		return false, nil
 	}
@@ -86,11 +90,23 @@ func (l *lease) try(ctx context.Context) (bool, error) {
 		}
 	}
 
-	// A request that the database carries out after its asker has gone would
-	// give the grant to nobody, for a whole lease. So it is void once ctx has
-	// ended, by the database's clock. That one showed r.clock before now, so
-	// that the request is void too early by the way of an answer at most, which
-	// would not have arrived in time either.
+	taken, err := l.claim(ctx, &r)
+	if taken && err == nil {
+		err = ctx.Err()
+	}
+	l.asked = l.asked || err != nil
+	return taken, err
+}
+
+// claim takes the lease if the row is still r, or still missing.
+//
+// A request that the database carries out after its asker has gone would give
+// the grant to nobody, for a whole lease. So it is void once ctx has ended, by
+// the database's clock. That one showed r.clock before now, so that the request
+// is void too early by the way of an answer at most, which would not have
+// arrived in time either.
+func (l *lease) claim(ctx context.Context, r *row) (taken bool, err error) {
+	s := l.s
 	void := int64(math.MaxInt64)
 	if deadline, ok := ctx.Deadline(); ok {
 		void = r.clock + time.Until(deadline).Microseconds()
@@ -99,17 +115,48 @@ func (l *lease) try(ctx context.Context) (bool, error) {
 	// when it arrived, or later.
 	l.ends = time.Now().Add(s.lease())
 	later := dialects[s.dialect].lease(s.lease())
-	var taken bool
-	if r.version < 0 {
+	update := func() (bool, error) {
+		return changed(ctx, s.db, s.sql.take, l.owner, later, l.id.hash, r.fence, r.version, r.owner, l.owner, void)
+	}
+	proven := s.proven.Load()
+	if !proven {
+		err = s.hasRoom(ctx)
+	}
+	if !proven && err == nil && r.version < 0 {
+		// The right to insert a row says nothing of the right to change it, for
+		// which the database asks even if there is no row to be changed.
+		_, err = update()
+	}
+	switch {
+	case err != nil:
+		return false, err
+	case r.version < 0:
 		taken, err = changed(ctx, s.db, s.sql.place, l.id.hash, l.id.readable, l.owner, void, later)
-	} else {
-		taken, err = changed(ctx, s.db, s.sql.take, l.owner, later, l.id.hash, r.fence, r.version, r.owner, l.owner, void)
+	default:
+		taken, err = update()
 	}
-	if taken && err == nil {
-		err = ctx.Err()
+	if err == nil {
+		s.proven.Store(true)
 	}
-	l.asked = l.asked || err != nil
 	return taken, err
+}
+
+// hasRoom tells of a table, made by hand, whose column is too narrow for every
+// grant: MySQL cuts off what does not fit, unless its mode is strict, and calls
+// the grant saved.
+func (s *Store) hasRoom(ctx context.Context) error {
+	if s.sql.room == "" {
+		return nil
+	}
+	var bytes sql.NullInt64
+	err := s.db.QueryRowContext(ctx, s.sql.room).Scan(&bytes)
+	if err == nil && bytes.Valid && bytes.Int64 < roomForGrants {
+		return lastingError{fmt.Errorf("b24oauth/sqlstore: the column grant_data of %s holds %d bytes, which a grant can exceed: make it a MEDIUMBLOB, as in the package's documentation", s.table(), bytes.Int64)}
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil // not even the name of the column is ours to see
+	}
+	return err
 }
 
 // release gives the lease back, if it is still ours. A database that is slow
@@ -120,12 +167,10 @@ func (l *lease) release(ctx context.Context) {
 	s := l.s
 	done := make(chan struct{})
 	s.releases.Store(l.id.key, done)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseBudget)
 	give := func() {
 		defer close(done)
 		defer s.releases.CompareAndDelete(l.id.key, done)
-		defer cancel()
-		s.wait(ctx, l.giveBack)
+		s.persist(ctx, releaseBudget, l.giveBack)
 	}
 	select {
 	case s.releasing <- struct{}{}:
@@ -144,17 +189,17 @@ func (l *lease) release(ctx context.Context) {
 	}
 }
 
-func (l *lease) giveBack(ctx context.Context) (bool, error) {
+func (l *lease) giveBack(ctx context.Context, c *attempt) (bool, error) {
 	s := l.s
 	if l.fence == "" {
 		// The row was there for the lease alone, unless a late save has put a
 		// grant into it.
-		if gone, err := changed(ctx, s.db, s.sql.unplace, l.id.hash, l.owner); gone || err != nil {
+		if gone, err := changed(ctx, c, s.sql.unplace+c.mark, l.id.hash, l.owner); gone || err != nil {
 			return gone, err
 		}
 	}
-	_, err := changed(ctx, s.db, s.sql.release, l.id.hash, l.owner)
-	return true, err
+	_, err := changed(ctx, c, s.sql.release+c.mark, l.id.hash, l.owner)
+	return err == nil, err
 }
 
 // released waits until no Update of the key through this Store is giving its

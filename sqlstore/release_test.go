@@ -35,17 +35,20 @@ func (s scripted) ExecContext(ctx context.Context, statement string, args []driv
 	return driver.RowsAffected(1), s.exec(ctx, statement, args)
 }
 
-func (s scripted) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) {
+func (s scripted) QueryContext(_ context.Context, statement string, _ []driver.NamedValue) (driver.Rows, error) {
+	if strings.Contains(statement, "information_schema") {
+		return &oneRow{int64(roomForGrants)}, nil
+	}
 	g := &b24oauth.Grant{RefreshToken: "refresh"}
 	data, err := g.MarshalBinary()
-	return &oneRow{clock, g.Fence(), "", int64(1), int64(0), data}, err
+	return &oneRow{clock, int64(1), g.Fence(), "", int64(1), int64(0), data}, err
 }
 
 // oneRow is nil when it has been read.
 type oneRow []driver.Value
 
-func (*oneRow) Columns() []string { return make([]string, 6) }
-func (*oneRow) Close() error      { return nil }
+func (r *oneRow) Columns() []string { return make([]string, len(*r)) }
+func (*oneRow) Close() error        { return nil }
 func (r *oneRow) Next(into []driver.Value) error {
 	if *r == nil {
 		return io.EOF

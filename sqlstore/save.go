@@ -2,7 +2,9 @@ package sqlstore
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -30,9 +32,9 @@ func (l *lease) save(ctx context.Context, g *b24oauth.Grant) error {
 	s, fence := l.s, g.Fence()
 	values := []any{excerpt(g.MemberID), excerpt(host(g)), timestamp(s.dialect, g.Expiry), data, fence}
 	lost := false // a try before this one may have been carried out
-	return s.persist(ctx, func(ctx context.Context, c *sql.Conn) (done bool, err error) {
+	return s.persist(ctx, saveBudget, func(ctx context.Context, c *attempt) (done bool, err error) {
 		defer func() { lost = lost || err != nil }()
-		done, err = changed(ctx, c, s.sql.save, append(values[:len(values):len(values)], l.owner, l.id.hash, l.fence)...)
+		done, err = changed(ctx, c, s.sql.save+c.mark, append(values[:len(values):len(values)], l.owner, l.id.hash, l.fence)...)
 		if done || err != nil {
 			return done, err
 		}
@@ -47,7 +49,7 @@ func (l *lease) save(ctx context.Context, g *b24oauth.Grant) error {
 		case !exists && l.fence == "":
 			// Nothing then and nothing now: the row of our lease has gone
 			// with the Update that took over.
-			return changed(ctx, c, s.sql.insert, append(values[:len(values):len(values)], l.id.hash, l.id.readable)...)
+			return changed(ctx, c, s.sql.insert+c.mark, append(values[:len(values):len(values)], l.id.hash, l.id.readable)...)
 		}
 		return false, b24oauth.ErrConflict
 	})
@@ -59,7 +61,7 @@ func (l *lease) remove(ctx context.Context) error {
 	if l.fence == "" {
 		// The row must not be deleted as such: it may be another Update's
 		// lease by now.
-		return s.persist(ctx, func(ctx context.Context, c *sql.Conn) (bool, error) {
+		return s.persist(ctx, saveBudget, func(ctx context.Context, c *attempt) (bool, error) {
 			found, _, err := l.found(ctx, c)
 			if err == nil && found != "" {
 				err = b24oauth.ErrConflict
@@ -68,9 +70,9 @@ func (l *lease) remove(ctx context.Context) error {
 		})
 	}
 	lost := false // a try before this one may have been carried out
-	return s.persist(ctx, func(ctx context.Context, c *sql.Conn) (done bool, err error) {
+	return s.persist(ctx, saveBudget, func(ctx context.Context, c *attempt) (done bool, err error) {
 		defer func() { lost = lost || err != nil }()
-		done, err = changed(ctx, c, s.sql.remove, l.id.hash, l.fence)
+		done, err = changed(ctx, c, s.sql.remove+c.mark, l.id.hash, l.fence)
 		if done || err != nil {
 			return done, err
 		}
@@ -86,37 +88,58 @@ func (l *lease) remove(ctx context.Context) error {
 }
 
 // found returns the fence that is in the row now.
-func (l *lease) found(ctx context.Context, c *sql.Conn) (fence string, exists bool, err error) {
-	err = c.QueryRowContext(ctx, l.s.sql.fence, l.id.hash).Scan(&fence)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", false, nil
+func (l *lease) found(ctx context.Context, c *attempt) (fence string, exists bool, err error) {
+	var commits bool
+	err = c.QueryRowContext(ctx, l.s.sql.fence+c.mark, l.id.hash).Scan(&commits, &exists, &fence)
+	if err == nil && !commits {
+		err = errUncommitted
 	}
-	return fence, err == nil, err
+	return fence, exists, err
 }
 
 // persist repeats a change until it is done, refused, or out of time. It
 // heeds nothing of ctx but its values.
-func (s *Store) persist(ctx context.Context, change func(context.Context, *sql.Conn) (done bool, err error)) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveBudget)
+//
+// An answer that no waiting changes is believed when it has come a few times:
+// behind a pooler, a driver can have another client's statement carried out, and
+// one connection of a pool can be in a state that the others are not in.
+func (s *Store) persist(ctx context.Context, budget time.Duration, change func(context.Context, *attempt) (done bool, err error)) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
 	defer cancel()
 	var p pause
+	mark, lasting := "", 0
 	for {
-		done, err := s.onConn(ctx, change)
+		done, err := s.onConn(ctx, mark, change)
 		switch {
 		case done && err == nil:
 			return nil
 		case errors.Is(err, b24oauth.ErrConflict):
 			return err
-		case s.dialect.lasting(err), !p.sleep(ctx):
-			return fmt.Errorf("b24oauth/sqlstore: the stored grant was not changed, as far as is known: %w", errors.Join(err, ctx.Err()))
+		case s.dialect.pooled(err):
+			mark = " -- " + rand.Text()
+		case s.dialect.lasting(err):
+			lasting++
+		}
+		if lasting == failuresInARow || !p.sleep(ctx) {
+			return fmt.Errorf("b24oauth/sqlstore: the stored grant was not changed, as far as is known: %w", errors.Join(s.dialect.explained(err), ctx.Err()))
 		}
 	}
+}
+
+// attempt is one try to change a row, on one connection.
+type attempt struct {
+	*sql.Conn
+
+	// mark ends its statements once a pooler has lost one: a statement of the
+	// same text may be prepared already, on a connection of the database where
+	// the driver does not know of it and fails each time.
+	mark string
 }
 
 // onConn tries a change once. It waits for a connection in line with others
 // and then only for the database: to be sent back to the end of a long line
 // would not save anything.
-func (s *Store) onConn(ctx context.Context, change func(context.Context, *sql.Conn) (done bool, err error)) (bool, error) {
+func (s *Store) onConn(ctx context.Context, mark string, change func(context.Context, *attempt) (done bool, err error)) (bool, error) {
 	c, err := s.db.Conn(ctx)
 	if err != nil {
 		return false, err
@@ -124,14 +147,18 @@ func (s *Store) onConn(ctx context.Context, change func(context.Context, *sql.Co
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, saveTry)
 	defer cancel()
-	return change(ctx, c)
+	done, err := change(ctx, &attempt{c, mark})
+	if errors.Is(err, errUncommitted) {
+		c.Raw(func(any) error { return driver.ErrBadConn }) // so that the next try has another one
+	}
+	return done, err
 }
 
 // decode reads what was stored under key.
 func decode(key string, data []byte) (*b24oauth.Grant, error) {
 	g := new(b24oauth.Grant)
 	if err := g.UnmarshalBinary(data); err != nil {
-		return nil, lastingError{fmt.Errorf("b24oauth/sqlstore: the grant under %q is not usable: %w; nothing replaces it, in case it is whole: restore the row from a backup, or move it to another table and install the application again", key, err)}
+		return nil, lastingError{fmt.Errorf("b24oauth/sqlstore: the grant under %q is not usable: %w; nothing replaces it, in case it is whole: if a newer version of the program wrote it, update this one; else restore the row from a backup, or move it to another table, to be kept there, and install the application again", key, err)}
 	}
 	return g, nil
 }

@@ -100,10 +100,20 @@
 // old tokens. A save must be durable when it is answered, which is the
 // default of all three: synchronous_commit=on in PostgreSQL,
 // innodb_flush_log_at_trx_commit=1 in MySQL, synchronous=FULL in SQLite. A
-// failover that loses the last saves loses those refresh tokens. Connections
-// have to be in autocommit mode; any isolation level will do. For MySQL their
-// character set has to be utf8mb4, the driver's default; interpolateParams=true
-// spares two round trips of three.
+// failover that loses the last saves loses those refresh tokens. Any isolation
+// level will do. For MySQL the connections' character set has to be utf8mb4, the
+// driver's default; interpolateParams=true spares two round trips of three.
+//
+// What would keep a grant from being saved fails the taking of the lease, while
+// the refresh token is good: a read-only session or server, a missing right to
+// any column, a connection that is not in autocommit mode, a grant_data that is
+// too narrow.
+//
+// Behind a pooler that shares connections between transactions, such as
+// PgBouncer with pool_mode=transaction, a driver must not prepare statements,
+// as pgx does unless it is told otherwise; an Update then fails before its
+// function is called, and says so. Add default_query_exec_mode=exec to pgx's
+// connection string, or set max_prepared_statements of PgBouncer 1.21 or later.
 //
 // A SQLite database is for one machine and needs a busy timeout. With WAL,
 // reading never waits for a save:
@@ -112,11 +122,13 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/b24go/b24oauth"
@@ -146,6 +158,7 @@ type Store struct {
 	kept      sync.Map      // key to owner of a lease that was kept after a failed save
 	releases  sync.Map      // key to a channel that is closed once a lease is given back
 	releasing chan struct{} // holds an element for each goroutine that gives one back
+	proven    atomic.Bool   // the table was found fit for saving; see claim
 	build     sync.Once     // guards the two below
 	sql       *statements
 	err       error
@@ -162,6 +175,10 @@ const (
 	// the end.
 	saveBudget = 10 * time.Second
 	saveTry    = 3 * time.Second
+
+	// roomForGrants is what grant_data must hold, at least: that of a BLOB. A
+	// grant has a tenth of it.
+	roomForGrants = 1<<16 - 1
 
 	// askingAtATime keeps the line for a connection short, in which those who
 	// have a new token to save stand too, however many wait for exclusivity.
@@ -238,9 +255,12 @@ func (s *Store) Load(ctx context.Context, key string) (*b24oauth.Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	var data []byte
+	var hash, data []byte
 	err = s.wait(ctx, func(ctx context.Context) (bool, error) {
-		err := s.db.QueryRowContext(ctx, s.sql.load, id.hash).Scan(&data)
+		err := s.db.QueryRowContext(ctx, s.sql.load, id.hash).Scan(&hash, &data)
+		if err == nil && !bytes.Equal(hash, id.hash) {
+			err = errors.New("the answer is another statement's, as behind a pooler that shares connections between transactions: let the driver prepare no statements")
+		}
 		return true, err
 	})
 	switch {

@@ -2,14 +2,9 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -27,6 +22,7 @@ func (s *Store) wait(ctx context.Context, try func(context.Context) (bool, error
 			return err
 		}
 		done, err := try(ctx)
+		err = s.dialect.explained(err)
 		switch {
 		case err == nil && done:
 			return nil
@@ -67,65 +63,4 @@ func (p *pause) sleep(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// lastingError is an error that no waiting cures.
-type lastingError struct{ error }
-
-func (e lastingError) Unwrap() error { return e.error }
-
-// lasting reports whether repeating does not help: the database has answered,
-// and the answer is neither about others nor about its own state. An error
-// that is not known to be an answer is taken for one of the connection.
-func (d Dialect) lasting(err error) bool {
-	if err == nil {
-		return false
-	}
-	if errors.As(err, new(lastingError)) || errors.Is(err, sql.ErrNoRows) {
-		return true
-	}
-	g := dialects[d]
-	code, answered := g.code(err)
-	return answered && !d.busy(err) && !slices.ContainsFunc(g.away, func(prefix string) bool { return strings.HasPrefix(code, prefix) })
-}
-
-// busy reports whether the database answered that others are in the way.
-func (d Dialect) busy(err error) bool {
-	code, answered := dialects[d].code(err)
-	return answered && slices.Contains(dialects[d].busy, code)
-}
-
-// The answers of the databases are recognised by what all of their drivers
-// have in common, because none is imported.
-
-func sqlState(err error) (string, bool) {
-	var e interface{ SQLState() string }
-	if !errors.As(err, &e) {
-		return "", false
-	}
-	return e.SQLState(), true
-}
-
-var mysqlText = regexp.MustCompile(`\bError (\d{4})\b`)
-
-func mysqlNumber(err error) (string, bool) {
-	if err == nil {
-		return "", false
-	}
-	m := mysqlText.FindStringSubmatch(err.Error())
-	if m == nil {
-		return "", false
-	}
-	return m[1], true
-}
-
-func sqliteCode(err error) (string, bool) {
-	var e interface{ Code() int }
-	if errors.As(err, &e) {
-		return strconv.Itoa(e.Code() & 0xff), true // without the extension
-	}
-	if err != nil && strings.Contains(err.Error(), " is locked") {
-		return "5", true
-	}
-	return "", false
 }
