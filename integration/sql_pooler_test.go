@@ -111,3 +111,32 @@ func TestBehindAPoolerEachUpdateSucceedsWithoutPreparedStatements(t *testing.T) 
 		})
 	}
 }
+
+// The name of a prepared statement follows from its text. Where another client
+// has prepared it, the driver would fail with the same text for ever.
+func TestASaveWhoseStatementAnotherClientPreparedIsMade(t *testing.T) {
+	behind, direct := pooled(t, "")
+	var f faults
+	observed := direct.on(direct.faulty(t, &f))
+	put(t, observed, theKey, 1)
+	var text string
+	f.set(func(statement string) fault {
+		if isSave(statement) {
+			text = statement
+		}
+		return healthy
+	})
+	put(t, observed, theKey, 2)
+
+	s, other := behind.on(behind.pool(t)), behind.pool(t)
+	err := s.Update(t.Context(), theKey, func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) {
+		_, err := other.ExecContext(t.Context(), text, nil, nil, nil, nil, "", "", []byte("no key"), "")
+		return numbered(3), err
+	})
+	if err != nil {
+		t.Errorf("Update = %v", err)
+	}
+	if n := number(t, observed, theKey); n != 3 {
+		t.Errorf("grant %d is stored; want 3", n)
+	}
+}
