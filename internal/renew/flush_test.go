@@ -32,7 +32,7 @@ func TestFlushTriesAgainUntilItsContextEnds(t *testing.T) {
 					p.failSaves = 0
 				})
 				defer well.Stop()
-				time.Sleep(1) // or the Store gets well while Flush is at it
+				time.Sleep(time.Nanosecond) // or the Store gets well while Flush is at it
 				ctx, cancel := context.WithCancel(context.Background())
 				if c.limit > 0 {
 					ctx, cancel = context.WithTimeout(ctx, c.limit)
