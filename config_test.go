@@ -2,6 +2,8 @@ package b24oauth_test
 
 import (
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/sealedstore"
 )
 
 func TestCredentialsComeFromTheEnvironment(t *testing.T) {
@@ -333,4 +336,43 @@ func TestClientWithTheZeroStoreCarriesTheToken(t *testing.T) {
 			t.Errorf("Config.Client has %v, want a Transport of the shared source over http.DefaultTransport", transport)
 		}
 	})
+}
+
+// givingBack is a Store that goes on after Update has returned.
+type givingBack struct {
+	b24oauth.MemoryStore
+	err error
+}
+
+func (g *givingBack) Flush(context.Context) error { return g.err }
+
+func TestFlushWaitsForAStoreThatGoesOnAfterUpdate(t *testing.T) {
+	store := &givingBack{err: errDown}
+	for name, s := range map[string]b24oauth.Store{"the Store": store, "one beneath sealedstore": sealedstore.New(store, aead(t))} {
+		c := endpointConfig(nil, func(c *b24oauth.Config) { c.Store = s })
+		store.err = errDown
+		if err := c.Flush(t.Context()); !errors.Is(err, errDown) {
+			t.Errorf("%s: error %v, want the Store's", name, err)
+		}
+		store.err = nil
+		if err := c.Flush(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := endpointConfig(nil, func(c *b24oauth.Config) { c.Store = sealedstore.New(new(b24oauth.MemoryStore), aead(t)) }).Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func aead(t *testing.T) cipher.AEAD {
+	t.Helper()
+	block, err := aes.NewCipher(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealing, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sealing
 }

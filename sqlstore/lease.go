@@ -202,6 +202,21 @@ func (l *lease) giveBack(ctx context.Context, c *attempt) (bool, error) {
 	return err == nil, err
 }
 
+// Flush waits until the leases of all Updates that have returned are given back,
+// or ctx ends: a program that ends before would make the next Update of the same
+// key wait for the rest of the lease. [b24oauth.Config.Flush] calls it.
+func (s *Store) Flush(ctx context.Context) error {
+	var err error
+	s.releases.Range(func(key, _ any) bool {
+		err = s.released(ctx, key.(string))
+		return err == nil
+	})
+	if err != nil {
+		return fmt.Errorf("b24oauth/sqlstore: leases that are not given back yet make others wait until they run out: %w", err)
+	}
+	return nil
+}
+
 // released waits until no Update of the key through this Store is giving its
 // lease back.
 func (s *Store) released(ctx context.Context, key string) error {

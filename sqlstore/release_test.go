@@ -126,6 +126,27 @@ func TestASlowReleaseIsWaitedForByTheNextUpdateOfTheKeyAlone(t *testing.T) {
 	})
 }
 
+func TestFlushWaitsUntilLeasesAreGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answered := make(chan struct{})
+		s := open(t, answered, new(atomic.Int32))
+		if err := s.Flush(t.Context()); err != nil {
+			t.Errorf("Flush with nothing to wait for = %v", err)
+		}
+		update(t, s, "key")
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := s.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Flush = %v; want it to end with ctx while a lease is given back", err)
+		}
+		time.AfterFunc(time.Second, func() { close(answered) })
+		begun := time.Now()
+		if err := s.Flush(t.Context()); err != nil || time.Since(begun) != time.Second {
+			t.Errorf("Flush = %v after %v; want the 1 s until the lease is given back", err, time.Since(begun))
+		}
+	})
+}
+
 // One Update after the other, since database/sql can have one wait for the
 // connection of another at a mutex, which the bubble does not see through.
 func TestASilentDatabaseHoldsFewReleasesForTwoSeconds(t *testing.T) {
