@@ -41,7 +41,7 @@ type unusable struct {
 }
 
 func (u *unusable) Error() string {
-	return fmt.Sprintf("b24oauth/filestore: %s is not usable: %v; it was left as it is: restore it from a backup, or remove it and install the application again", u.path, u.why)
+	return fmt.Sprintf("b24oauth/filestore: %s is not usable: %v; it was left as it is: restore it from a backup, or move it to another directory and install the application again", u.path, u.why)
 }
 
 func (u *unusable) Unwrap() error { return u.why }

@@ -251,7 +251,7 @@ func (s *Store) keyOf(ctx context.Context, name string) (string, error) {
 	case notGrant:
 		return "", nil
 	case misnamed:
-		return "", fmt.Errorf("b24oauth/filestore: %s is not a grant: no key has that name; give it back the name it had, or remove it", path)
+		return "", fmt.Errorf("b24oauth/filestore: %s is not a grant: no key has that name; give it back the name it had, or move it to another directory", path)
 	}
 	raw, err := s.dir.read(ctx, name)
 	if err == nil && raw == nil {
