@@ -339,7 +339,7 @@ func TestExchangeRefusesWhatItCannotDo(t *testing.T) {
 
 // A code is spent once it is answered, so the pair is returned whatever address
 // stands beside it: portals behind a proxy that ends TLS call themselves http.
-func TestBoughtPairIsReturnedAndSaveSaysWhatIsWrongWithItsPortal(t *testing.T) {
+func TestGuarantee13BoughtPairIsReturnedAndSaveSaysWhatIsWrongWithItsPortal(t *testing.T) {
 	for _, test := range []struct{ name, endpoint, says, corrected string }{
 		{"http", "http://portal.example/rest/", "not https", "https://portal.example/rest/"},
 		{"none", "", "no host", "https://portal.example/rest/"},

@@ -39,8 +39,8 @@
 //
 // # Guarantees
 //
-// Each of the first twelve has tests that are named after it: go test -run
-// Guarantee7 shows the seventh.
+// Each has tests that are named after it: go test -run 'Guarantee7' shows the
+// seventh.
 //
 //  1. One renewal at a time: at most one refresh of a grant is in flight, in
 //     this process and in all that share the Store, as long as none of them
@@ -52,9 +52,9 @@
 //     later calls and by [Config.Flush]. Each failure is logged and an Event.
 //     Without exclusivity in the Store nothing is refreshed at all.
 //  3. A caller's context ends only its own waiting, with an error that wraps
-//     the context's. The renewal goes on: reading the Store, waiting for
-//     exclusivity and the exchange take at most Config.RefreshTimeout each,
-//     saving ten seconds.
+//     the context's. The renewal goes on: callers wait at most
+//     Config.RefreshTimeout each for reading the Store, for exclusivity and for
+//     the exchange, and ten seconds for saving.
 //  4. Nobody fails, and nobody waits, while a token works, but the one caller
 //     who started its renewal: that one waits for its end, or for its own
 //     context's, and goes on with the token that works if there is no new one.
@@ -78,15 +78,19 @@
 //     most three requests per step of a pause that grows from 1 s to 60 s, or is as
 //     long as the server asks, up to 10 min.
 //  10. Nothing runs while nobody calls: no timer and no goroutine outlives a
-//     renewal and the saving of what it brought.
+//     renewal and the saving of what it brought, except an exchange whose
+//     transport ignores the end of its context; the pair that it brings late
+//     is saved all the same.
 //  11. Constant memory for any body, and at most four allocations more for the
 //     usual call.
 //  12. A renamed portal is followed, method and body kept, once the authorization
 //     server confirms its new address, and still after a restart.
-//  13. An answer that was fetched is kept: one that brings an access token
-//     within Config.RefreshTimeout goes into the Store though every caller
-//     has given up, or the lease has ended, unless a newer or an unrelated
-//     grant is stored by then.
+//  13. An answer that was fetched is kept: one that has both new tokens in it
+//     goes into the Store, whatever its status, framing or remainder says,
+//     though every caller has given up or the lease has ended, and up to five
+//     seconds after Config.RefreshTimeout, unless a newer or an unrelated grant
+//     is stored by then. What [Config.Exchange] bought with a code is returned,
+//     whatever address stands beside it.
 //
 // # Which grant is the newer one
 //
@@ -106,7 +110,7 @@
 //
 //   - A pair whose process was killed, or whose answer was cut off, between
 //     the server's rotation and the save; and one that no Store had taken when
-//     the program ended without Flush.
+//     the program ended without Flush, which tries again until its context ends.
 //   - A Store that fails for longer than its lease after an exchange: other
 //     processes report [ErrReauthorize] until the holder of the pair saves it,
 //     at its next call.

@@ -30,7 +30,7 @@ func slowServer(d time.Duration, ignoresEnd bool) tokenServer {
 	}
 }
 
-func TestAnswerOnItsWayIsKeptWhateverTheCallersAndTheClientHaveGivenUp(t *testing.T) {
+func TestGuarantee13AnswerOnItsWayIsKeptWhateverTheCallersAndTheClientHaveGivenUp(t *testing.T) {
 	for name, test := range map[string]struct {
 		slow    time.Duration
 		timeout time.Duration // of the user's client
@@ -72,7 +72,7 @@ func TestAnswerOnItsWayIsKeptWhateverTheCallersAndTheClientHaveGivenUp(t *testin
 	}
 }
 
-func TestTransportThatIgnoresItsContextIsNamedAndItsPairIsSaved(t *testing.T) {
+func TestGuarantee13TransportThatIgnoresItsContextIsNamedAndItsPairIsSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := endpointConfig(slowServer(time.Minute, true))
 		if err := c.Save(t.Context(), key, spent()); err != nil {
