@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -382,6 +383,7 @@ func TestOnEventMayFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &faultyStore{Store: new(b24oauth.MemoryStore)}
 		var p *program
+		var mu sync.Mutex // guards failures
 		var failures []error
 		p = newProgram(t, func(c *b24oauth.Config) {
 			c.Store = store
@@ -389,7 +391,10 @@ func TestOnEventMayFlush(t *testing.T) {
 				if e.Kind == b24oauth.EventSaveFailed {
 					ctx, cancel := context.WithTimeout(ctx, time.Second)
 					defer cancel()
-					failures = append(failures, p.config.Flush(ctx))
+					err := p.config.Flush(ctx)
+					mu.Lock()
+					defer mu.Unlock()
+					failures = append(failures, err)
 				}
 			}
 		})
@@ -406,6 +411,8 @@ func TestOnEventMayFlush(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-time.After(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if len(failures) == 0 || len(failures) > 20 {
 			t.Errorf("OnEvent was called %d times", len(failures))
 		}

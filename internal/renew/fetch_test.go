@@ -28,7 +28,7 @@ func TestAnswerThatComesAfterCallersWereLetGoIsKept(t *testing.T) {
 			inWorld(t, func(w *world) {
 				p := w.start("A")[0]
 				w.expire()
-				p.slow = c.slow
+				p.answersAfter(c.slow, false)
 				first, took := p.timed()
 				if c.slow < 15*time.Second {
 					w.want(first, 0, "the call that waits")
@@ -41,16 +41,16 @@ func TestAnswerThatComesAfterCallersWereLetGoIsKept(t *testing.T) {
 				if f, took := p.timed(); f == nil || f.Class != Late || took != 0 {
 					w.failf("the next call got %v after %v; want to be told at once", f, took)
 				}
-				p.slow = 0
+				p.answersAfter(0, false)
 				time.Sleep(10 * time.Second)
 				if !c.kept {
-					w.gone["X"] = true
+					w.lose("X")
 					return
 				}
 				w.wantStored("X.2")
 				w.want(p.token(), 0, "a call")
-				if w.requests != 1 {
-					w.failf("%d requests; want 1", w.requests)
+				if n := w.sent(); n != 1 {
+					w.failf("%d requests; want 1", n)
 				}
 			})
 		})
@@ -68,8 +68,8 @@ func TestAnswerIsWaitedForOnlyAsLongAsItCanBeSaved(t *testing.T) {
 			p := w.start("A")[0]
 			s := newSource(leased{p, 0, c.left})
 			w.expire()
-			w.gone["X"] = true
-			p.slow = time.Hour
+			w.lose("X")
+			p.answersAfter(time.Hour, false)
 			start := time.Now()
 			_, f := s.Get(context.Background(), Why{})
 			w.want(f, Late, "a call")
@@ -86,15 +86,15 @@ func TestExchangeThatCannotBeStoppedDoesNotHoldTheGrant(t *testing.T) {
 		ps := w.start("A", "B")
 		a, b := ps[0], ps[1]
 		w.expire()
-		a.slow, a.ignoresEnd = time.Minute, true
+		a.answersAfter(time.Minute, true)
 		w.want(a.token(), Late, "the call that waits")
-		a.slow = 0
+		a.answersAfter(0, false)
 		a.flush()
 		w.want(a.token(), Unstoppable, "a call when the exchange was given up")
 		if w.owner == a {
 			w.failf("the lease is still held")
 		}
-		w.excused = true // B may ask meanwhile, and is told that X.1 is spent
+		w.lose("X") // B may ask meanwhile, and is told that X.1 is spent
 		w.want(b.token(), Refused, "a call of B")
 		time.Sleep(time.Minute)
 		w.wantStored("X.2")
@@ -111,7 +111,7 @@ func TestLatePairOfAGrantThatWasDeletedOrReplacedIsDropped(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start("A")[0]
 		w.expire()
-		p.slow, p.ignoresEnd = time.Minute, true
+		p.answersAfter(time.Minute, true)
 		w.want(p.token(), Late, "the call that waits")
 		w.want(p.source.Delete(context.Background()), 0, "Delete")
 		time.Sleep(time.Minute)
@@ -121,7 +121,7 @@ func TestLatePairOfAGrantThatWasDeletedOrReplacedIsDropped(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start("A")[0]
 		w.expire()
-		p.slow, p.ignoresEnd = time.Minute, true
+		p.answersAfter(time.Minute, true)
 		w.want(p.token(), Late, "the call that waits")
 		w.want(p.save(w.install("Y")), 0, "Save(Y.0)")
 		time.Sleep(2 * time.Minute)

@@ -62,7 +62,7 @@ func TestFlushWaitsForAJobWithoutASlot(t *testing.T) {
 	inWorld(t, func(w *world) {
 		p := w.start("A")[0]
 		w.expire()
-		p.slow = 10 * time.Second
+		p.answersAfter(10*time.Second, false)
 		go p.token()
 		time.Sleep(time.Second)
 		slots := make(chan struct{}, 1)

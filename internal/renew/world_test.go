@@ -184,12 +184,26 @@ type process struct {
 	events []Event
 }
 
-// deaf returns what ends an exchange that is slow.
-func (p *process) deaf(ctx context.Context) <-chan struct{} {
-	if p.ignoresEnd {
-		return nil
-	}
-	return ctx.Done()
+// answersAfter has the server take its time for p's requests, whether p's
+// exchanges heed the end of their context or not.
+func (p *process) answersAfter(slow time.Duration, ignoresEnd bool) {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.slow, p.ignoresEnd = slow, ignoresEnd
+}
+
+// lose notes that the newest pair of auth is lost, as the trace wants it.
+func (w *world) lose(auth string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gone[auth], w.excused = true, true
+}
+
+// sent returns how many requests reached the server.
+func (w *world) sent() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.requests
 }
 
 func (w *world) process(name string) *process {
@@ -356,12 +370,18 @@ func (p *process) Renew(ctx context.Context, g *grant, refused bool, may func() 
 		return nil, 1, &Failure{Class: Passing, Err: err}
 	}
 	next, f := p.exchange(g)
-	if p.slow > 0 {
-		late := time.NewTimer(p.slow)
+	w.mu.Lock()
+	slow, ended := p.slow, ctx.Done()
+	if p.ignoresEnd {
+		ended = nil
+	}
+	w.mu.Unlock()
+	if slow > 0 {
+		late := time.NewTimer(slow)
 		defer late.Stop()
 		select {
 		case <-late.C:
-		case <-p.deaf(ctx):
+		case <-ended:
 			return nil, 1, &Failure{Class: Passing, Err: context.Cause(ctx)}
 		}
 	}
