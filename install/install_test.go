@@ -178,7 +178,7 @@ func FuzzReadGrant(f *testing.F) {
 				t.Errorf("the client secret would go to %q", saved.ServerEndpoint)
 			}
 		}
-		if !strings.HasPrefix(saved.ClientEndpoint, "https://") && !strings.HasPrefix(saved.ClientEndpoint, "http://") || !strings.HasSuffix(saved.ClientEndpoint, "/rest/") {
+		if !strings.HasPrefix(saved.ClientEndpoint, "https://") && !strings.HasPrefix(saved.ClientEndpoint, "http://") || !strings.HasSuffix(saved.ClientEndpoint, "/") {
 			t.Errorf("the token would go to %q", saved.ClientEndpoint)
 		}
 	})
