@@ -228,6 +228,8 @@ func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values
 		failure = unavailable("the token request was not sent: %w", context.Cause(ctx))
 	case failure != nil:
 		failure.redact(params)
+	default:
+		grant.dropQuoted(secretsIn(params))
 	}
 	if failure != nil {
 		failure.server = u.Host

@@ -259,13 +259,18 @@ func (s *TokenSource) tokenError(f *renew.Failure) *TokenError {
 	return e.withKey(s.key)
 }
 
-// redact takes the secrets that were sent out of what the server, or the
-// user's own transport, said of them.
-func (e *TokenError) redact(sent url.Values) {
-	var secrets []string
+// secretsIn returns the secrets among the parameters of a token request.
+func secretsIn(sent url.Values) (secrets []string) {
 	for _, name := range []string{"client_secret", "refresh_token", "code"} {
 		secrets = append(secrets, sent.Get(name))
 	}
+	return secrets
+}
+
+// redact takes the secrets that were sent out of what the server, or the
+// user's own transport, said of them.
+func (e *TokenError) redact(sent url.Values) {
+	secrets := secretsIn(sent)
 	e.Description = redact.Shorten(redact.Text(e.Description, secrets...))
 	if redact.Text(e.Code, secrets...) != e.Code {
 		e.Code = tokenresponse.UnreadableCode

@@ -223,6 +223,7 @@ func TestPortalNamedAfterASecretIsNotQuoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	secrets.Check(t, "the grant", canary.Value("the grant", g))
 	if err := c.Save(t.Context(), key, g); err == nil || len(secrets.In(err.Error())) > 0 {
 		t.Errorf("error %v", err)
 	}
