@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/b24go/b24oauth"
 )
@@ -41,6 +42,9 @@ type unusable struct {
 }
 
 func (u *unusable) Error() string {
+	if strings.Contains(u.why.Error(), "written by a later release") {
+		return fmt.Sprintf("b24oauth/filestore: %s is not usable: %v; it was left as it is: update this program", u.path, u.why)
+	}
 	return fmt.Sprintf("b24oauth/filestore: %s is not usable: %v; it was left as it is: restore it from a backup, or move it to another directory and install the application again", u.path, u.why)
 }
 

@@ -60,6 +60,11 @@ func (d directory) read(ctx context.Context, name string) ([]byte, error) {
 	for {
 		raw, err := readFile(ctx, filepath.Join(d.path, name))
 		if !errors.Is(err, fs.ErrNotExist) {
+			// Another directory under the path can have a grant of the key too,
+			// such as one that an earlier start without the volume left there.
+			if other := d.same(); other != nil {
+				return nil, other
+			}
 			return raw, err
 		}
 		// It may have come meanwhile, with its volume.
@@ -101,6 +106,24 @@ func (d directory) list() ([]os.DirEntry, error) {
 		return nil, fmt.Errorf("b24oauth/filestore: the grants cannot be listed: %w; check the owner and the permissions of the directory", err)
 	}
 	return entries, nil
+}
+
+// open opens the directory to be synced, or returns an error if another one is
+// under its path.
+func (d directory) open() (*os.File, error) {
+	f, err := os.Open(d.path)
+	if err != nil {
+		return nil, d.unreachable(err)
+	}
+	now, err := f.Stat()
+	if err == nil {
+		err = d.is(now)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // root opens the directory, or returns an error if another one is under its

@@ -161,8 +161,8 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 	}
 	defer l.release()
 
-	if f.open, err = os.Open(f.dir.path); err != nil {
-		return f.dir.unreachable(err)
+	if f.open, err = f.dir.open(); err != nil {
+		return err
 	}
 	defer f.open.Close()
 	given, err := f.read(ctx)
