@@ -128,7 +128,8 @@ func (c *Config) refresh(ctx context.Context, g *Grant) (next *Grant, attempts i
 // even if its ClientEndpoint cannot be used, since the code is spent: Save says
 // what is wrong with that, so that it can be corrected.
 //
-// The error is a *[TokenError] unless ctx ended first.
+// The error is a *[TokenError] unless ctx ended first. An answer on its way is
+// waited for up to five seconds after that, or after Config.RefreshTimeout.
 func (c *Config) Exchange(ctx context.Context, code, serverDomain string) (*Grant, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -140,20 +141,15 @@ func (c *Config) Exchange(ctx context.Context, code, serverDomain string) (*Gran
 	if err != nil {
 		return nil, err
 	}
-	send, cancel := context.WithTimeout(ctx, c.refreshTimeout())
-	defer cancel()
 	params := url.Values{
 		"grant_type":    {"authorization_code"},
 		"client_id":     {c.ClientID},
 		"client_secret": {c.ClientSecret},
 		"code":          {code},
 	}
-	g, _, terr := c.requestToken(send, u, params)
-	if terr != nil {
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("b24oauth: exchange of a code: %w", ctx.Err())
-		}
-		return nil, terr
+	g, err := c.buy(ctx, u, params)
+	if err != nil {
+		return nil, err
 	}
 	g.ClientID = c.ClientID
 	g.ServerEndpoint = c.trustedEndpoint(g.ServerEndpoint)
@@ -161,6 +157,58 @@ func (c *Config) Exchange(ctx context.Context, code, serverDomain string) (*Gran
 		g.ServerEndpoint = "https://" + u.Host + "/rest/" // it issued the tokens, so it renews them
 	}
 	return g, nil
+}
+
+// buyGrace is how long the answer to a code that was sent is waited for after its
+// time is over or its caller has gone: the code is spent, and only the answer
+// has the pair.
+const buyGrace = 5 * time.Second
+
+// buy exchanges a code, within RefreshTimeout and as long as ctx lasts, and a
+// grace. A transport that ignores the end of that does not hold the caller.
+func (c *Config) buy(ctx context.Context, u *url.URL, params url.Values) (*Grant, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("b24oauth: exchange of a code: %w", err)
+	}
+	type bought struct {
+		grant   *Grant
+		failure *TokenError
+	}
+	send, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	answer := make(chan bought, 1)
+	go func() {
+		g, _, failure := c.requestToken(send, u, params)
+		answer <- bought{g, failure}
+	}()
+	limit := time.NewTimer(c.refreshTimeout())
+	defer limit.Stop()
+	ended := error(context.DeadlineExceeded)
+	select {
+	case b := <-answer:
+		if b.failure != nil {
+			return nil, b.failure
+		}
+		return b.grant, nil
+	case <-ctx.Done():
+		ended = ctx.Err()
+	case <-limit.C:
+	}
+	limit.Reset(buyGrace)
+	select {
+	case b := <-answer:
+		if b.failure == nil {
+			return b.grant, nil
+		}
+	case <-limit.C:
+		cancel(context.DeadlineExceeded)
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("b24oauth: exchange of a code: %w", ended)
+	}
+	failure := unavailable("the authorization server has not answered within %v: %w", c.refreshTimeout(), ended)
+	failure.server = u.Host
+	return nil, failure
 }
 
 // AuthCodeURL returns where to send the browser of a user who is to authorize
@@ -268,6 +316,9 @@ func readAnswer(resp *http.Response, err error, sent time.Time) (*Grant, *TokenE
 		if _, ok := errors.AsType[*safehttp.StrayedError](err); ok {
 			return nil, configError("%w", redact.WithoutURL(err))
 		}
+		if quotesAnswer(redact.WithoutURL(err)) {
+			return nil, unavailable("the answer is no HTTP: what came cannot be told from tokens and is not quoted")
+		}
 		return nil, unavailable("%w", redact.WithoutURL(err))
 	}
 	tokens, f := tokenresponse.Read(resp, sent)
@@ -278,6 +329,13 @@ func readAnswer(resp *http.Response, err error, sent time.Time) (*Grant, *TokenE
 		}
 	}
 	return newGrant(tokens, sent), nil
+}
+
+// quotesAnswer reports whether an error may quote what the server sent: net/http
+// quotes a line that it cannot read, and new tokens may stand in it.
+func quotesAnswer(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "malformed") || strings.Contains(text, "_token")
 }
 
 func newGrant(t *tokenresponse.Tokens, sent time.Time) *Grant {

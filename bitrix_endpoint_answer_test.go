@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -295,4 +296,37 @@ func TestNoMoreThanAMebibyteOfAnAnswerIsRead(t *testing.T) {
 			}
 		}
 	})
+}
+
+// net/http quotes a line that it cannot read.
+func TestAnswerThatIsNoHTTPIsNotQuoted(t *testing.T) {
+	const pair = `{"access_token":"CANARYaccess1f2e3d","refresh_token":"CANARYrefresh9a8b7c"}`
+	for name, raw := range map[string]string{
+		"no empty line after the head": "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + pair,
+		"no status line":               pair + "\r\n",
+	} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = conn.Read(make([]byte, 4<<10))
+				_, _ = conn.Write([]byte(raw))
+				conn.Close()
+			}
+		}()
+		c := endpointConfig(nil, func(c *b24oauth.Config) {
+			c.TokenClient, c.TokenURL = nil, "http://"+listener.Addr().String()+"/oauth/token/"
+		})
+		_, err = c.Exchange(t.Context(), "the-code", "")
+		if err == nil || strings.Contains(err.Error(), "CANARY") || !strings.Contains(err.Error(), "no HTTP") {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
 }

@@ -393,15 +393,45 @@ func TestExchangeEndsWithTheCallersContextOrItsOwn(t *testing.T) {
 		defer cancel()
 		_, err := endpointConfig(hangs).Exchange(ctx, "the-code", "")
 		var te *b24oauth.TokenError
-		if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &te) || time.Since(start) != 3*time.Second {
-			t.Errorf("after %v: %v; want the caller's own end after 3s", time.Since(start), err)
+		if !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &te) || time.Since(start) != 8*time.Second {
+			t.Errorf("after %v: %v; want the caller's own end after 3s and a grace of 5s", time.Since(start), err)
 		}
 
 		start = time.Now()
 		_, err = endpointConfig(hangs).Exchange(t.Context(), "the-code", "")
-		if !errors.Is(err, b24oauth.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 15*time.Second {
-			t.Errorf("after %v: %v; want a passing TokenError after 15s", time.Since(start), err)
+		if !errors.Is(err, b24oauth.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 20*time.Second {
+			t.Errorf("after %v: %v; want a passing TokenError after 15s and a grace of 5s", time.Since(start), err)
 		}
+
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		start = time.Now()
+		if _, err = endpointConfig(hangs).Exchange(ended, "the-code", ""); !errors.Is(err, context.Canceled) || time.Since(start) != 0 {
+			t.Errorf("after %v: %v; want nothing sent for a caller who has gone already", time.Since(start), err)
+		}
+	})
+}
+
+func TestGuarantee13BoughtPairIsReturnedThoughItsTimeIsOver(t *testing.T) {
+	for name, test := range map[string]struct{ slow, limit time.Duration }{
+		"the caller's context has ended": {4 * time.Second, 3 * time.Second},
+		"RefreshTimeout is over":         {17 * time.Second, time.Hour},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), test.limit)
+			defer cancel()
+			g, err := endpointConfig(slowServer(test.slow, false)).Exchange(ctx, "the-code", "")
+			if err != nil || g.RefreshToken != "new-refresh" {
+				t.Errorf("%s: grant %v, error %v; want the pair", name, g, err)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		if _, err := endpointConfig(slowServer(time.Minute, true)).Exchange(t.Context(), "the-code", ""); err == nil || time.Since(start) != 20*time.Second {
+			t.Errorf("a transport that ignores its context holds Exchange for %v, error %v", time.Since(start), err)
+		}
+		<-time.After(time.Minute)
 	})
 }
 

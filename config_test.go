@@ -376,3 +376,19 @@ func aead(t *testing.T) cipher.AEAD {
 	}
 	return sealing
 }
+
+func TestPathOfAPortalThatHasMovedItsMethodsOutlivesAnInstallation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := endpointConfig(nil)
+		for i, endpoint := range []string{"https://portal.bitrix24.com/crm/rest/", "https://portal.bitrix24.com/rest/"} {
+			g := spent()
+			g.ClientEndpoint, g.RefreshToken = endpoint, fmt.Sprint("refresh ", i)
+			if err := c.Save(t.Context(), key, g); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if u, err := c.TokenSource(key).Endpoint(t.Context()); err != nil || u.Path != "/crm/rest/" {
+			t.Errorf("Endpoint %v, error %v", u, err)
+		}
+	})
+}

@@ -262,6 +262,17 @@ func (g *Grant) merge(fresh *Grant, clientID, server string) *Grant {
 	return g
 }
 
+// keepPath keeps the path of the stored grant's endpoint, if g names the same
+// host and the usual path: an installation's is a guess of who reads it, and a
+// portal that has moved its methods would lose them each time.
+func (g *Grant) keepPath(stored *Grant) {
+	was, err := address.ParseEndpoint(stored.ClientEndpoint)
+	is, bad := address.ParseEndpoint(g.ClientEndpoint)
+	if err == nil && bad == nil && was.Host == is.Host && is.Path == address.RestPath {
+		g.ClientEndpoint = was.String()
+	}
+}
+
 // dropQuoted drops an address that quotes a secret, in any letter case: it is
 // nobody's, and a grant shows its addresses when it is printed. A secret of a
 // few letters, as in tests, stands in many an address.

@@ -261,6 +261,7 @@ func (c *Config) replacement(stored, g *Grant) (*Grant, error) {
 			return nil, configError("the stored grant is of the portal with the member_id %q and the new one of %q: give each portal a key of its own, or delete the stored one with Config.Delete first", redact.Shorten(stored.MemberID), redact.Shorten(g.MemberID))
 		case stored.MemberID != "" && stored.MemberID == g.MemberID:
 			next = stored.merge(g, c.ClientID, c.trustedEndpoint(g.ServerEndpoint))
+			next.keepPath(stored)
 			if !address.SameEndpoint(stored.ClientEndpoint, next.ClientEndpoint) {
 				// g may come from a request that anybody can send. That the portal
 				// was renamed only the authorization server can say.

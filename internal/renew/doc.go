@@ -42,6 +42,9 @@
 //	                                                                                  10 min if permanent
 //	failure, reload  the Store        a Load that fails or     a job that succeeds    1 s; as long as the
 //	                                  has nothing to go on                            Store's own pause
+//	astray           a pair           an exchange that was     its return             10 min
+//	                                  given up and has not
+//	                                  returned
 //	declined         a caller's       a refusal that no        a job that succeeds    1 s
 //	                 reason           renewal answers
 //	freshRenewal     the portal       a renewal for the        time                   10 s

@@ -24,8 +24,11 @@ const (
 
 // exchange is a call of Outside.Renew, on a goroutine of its own.
 type exchange[G any] struct {
+	fence  uint64 // of the pair that it spends
 	answer chan fetched[G]
-	taken  atomic.Bool // somebody sees to the answer: whoever waits, or if nobody does any more, saveLate
+	done   chan struct{} // closed when whatever it brought is seen to
+	given  time.Time     // when it was given up
+	taken  atomic.Bool   // somebody sees to the answer: whoever waits, or if nobody does any more, saveLate
 }
 
 // fetched is what an exchange came to.
@@ -71,7 +74,7 @@ func (s *Source[G]) fetch(ctx context.Context, j *job[G], requested time.Time) (
 	}
 	switch {
 	case ok:
-	case x.taken.CompareAndSwap(false, true):
+	case s.giveUp(x):
 		a.failure = &Failure{Class: Unstoppable}
 	default: // both at once
 		a = <-x.answer
@@ -84,8 +87,9 @@ func (s *Source[G]) fetch(ctx context.Context, j *job[G], requested time.Time) (
 // beginExchange begins an exchange of the grant that is spent in it. Whatever the
 // outside does, return, panic or end the goroutine, it comes to something.
 func (s *Source[G]) beginExchange(ctx context.Context, spent *Current[G], refused bool, may func() *Failure) *exchange[G] {
-	x := &exchange[G]{answer: make(chan fetched[G], 1)}
+	x := &exchange[G]{fence: spent.fence, answer: make(chan fetched[G], 1), done: make(chan struct{})}
 	go func() {
+		defer close(x.done)
 		a := fetched[G]{failure: &Failure{Class: Vanished}}
 		defer func() {
 			if v := recover(); v != nil {
@@ -94,12 +98,51 @@ func (s *Source[G]) beginExchange(ctx context.Context, spent *Current[G], refuse
 			if x.taken.CompareAndSwap(false, true) {
 				x.answer <- a
 			} else {
+				s.mu.Lock()
+				s.astray = nil
+				s.mu.Unlock()
 				s.saveLate(spent, a)
 			}
 		}()
 		a.next, a.attempts, a.failure = s.out.Renew(ctx, spent.Grant, refused, may)
 	}()
 	return x
+}
+
+// givenUpFor is how long the pair of an exchange that was given up is not spent
+// again: its answer may still come. After that the transport counts as dead.
+const givenUpFor = 10 * time.Minute
+
+// giveUp leaves the exchange to itself, unless its answer is there.
+func (s *Source[G]) giveUp(x *exchange[G]) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !x.taken.CompareAndSwap(false, true) {
+		return false
+	}
+	x.given = time.Now()
+	s.astray = x
+	return true
+}
+
+// returned waits for an exchange that was given up, whose answer may be the only
+// copy of a pair.
+func (s *Source[G]) returned(ctx context.Context) *Failure {
+	s.mu.Lock()
+	x := s.astray
+	s.mu.Unlock()
+	if x == nil {
+		return nil
+	}
+	limit := time.NewTimer(time.Until(x.given.Add(givenUpFor)))
+	defer limit.Stop()
+	select {
+	case <-x.done:
+		return nil
+	case <-limit.C:
+	case <-ctx.Done():
+	}
+	return &Failure{Class: Unstoppable}
 }
 
 // grace returns how long an answer is waited for after callers were let go:

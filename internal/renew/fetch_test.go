@@ -73,7 +73,7 @@ func TestAnswerIsWaitedForOnlyAsLongAsItCanBeSaved(t *testing.T) {
 			start := time.Now()
 			_, f := s.Get(context.Background(), Why{})
 			w.want(f, Late, "a call")
-			s.Flush(context.Background(), make(chan struct{}, 1))
+			s.settled(context.Background())
 			if got := time.Since(start) - 15*time.Second; got != c.want {
 				w.failf("with %v left the answer was waited for %v; want %v", c.left, got, c.want)
 			}
@@ -89,7 +89,7 @@ func TestExchangeThatCannotBeStoppedDoesNotHoldTheGrant(t *testing.T) {
 		a.answersAfter(time.Minute, true)
 		w.want(a.token(), Late, "the call that waits")
 		a.answersAfter(0, false)
-		a.flush()
+		a.source.settled(context.Background())
 		w.want(a.token(), Unstoppable, "a call when the exchange was given up")
 		if w.owner == a {
 			w.failf("the lease is still held")

@@ -79,3 +79,42 @@ func TestFlushWaitsForAJobWithoutASlot(t *testing.T) {
 		w.wantStored("X.2")
 	})
 }
+
+func TestFlushDoesNotWaitForTheNextAttemptOfAJobThatSaves(t *testing.T) {
+	inWorld(t, func(w *world) {
+		p := w.start("A")[0]
+		w.expire()
+		p.failSaves = 1 << 30
+		w.want(p.token(), 0, "a call")
+		time.Sleep(3200 * time.Millisecond) // the next attempt is 3 s away
+		w.mu.Lock()
+		p.failSaves = 0
+		w.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		w.want(p.source.Flush(ctx, make(chan struct{}, 1)), 0, "Flush")
+		w.wantStored("X.2")
+	})
+}
+
+func TestPairOfAnExchangeThatWasGivenUpIsNotSpentAgainAndFlushWaitsForIt(t *testing.T) {
+	inWorld(t, func(w *world) {
+		p := w.start("A")[0]
+		w.expire()
+		p.answersAfter(5*time.Minute, true)
+		w.want(p.token(), Late, "the call that waits")
+		time.Sleep(10 * time.Second) // until it is given up
+		for range 20 {
+			w.want(p.token(), Unstoppable, "a call")
+			time.Sleep(5 * time.Second)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		w.want(p.source.Flush(ctx, make(chan struct{}, 1)), Unstoppable, "Flush with too little time")
+		w.want(p.flush(), 0, "Flush")
+		w.wantStored("X.2")
+		if n := w.sent(); n != 1 {
+			w.failf("%d requests with one refresh token", n)
+		}
+	})
+}

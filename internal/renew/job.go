@@ -37,8 +37,10 @@ type job[G comparable] struct {
 	fetched  bool // a pair was fetched
 	events   []Event
 
-	exclusive bool        // fn of an Update has begun; guarded by Source.mu
-	alarm     *time.Timer // lets go who waits when the job goes on for too long
+	hurry     chan struct{} // saving: somebody waits for the source, and must not wait for the next attempt; made by begin
+	hurried   atomic.Bool   // hurry is closed
+	exclusive bool          // fn of an Update has begun; guarded by Source.mu
+	alarm     *time.Timer   // lets go who waits when the job goes on for too long
 
 	failure *Failure // what came of it; written before ended is set
 	ended   atomic.Bool
@@ -49,7 +51,7 @@ type job[G comparable] struct {
 
 // begin makes the source's next job. s.mu is held, and there is none.
 func (s *Source[G]) begin(k kind, why Why) *job[G] {
-	j := &job[G]{kind: k, why: why, started: time.Now(), cur: s.current.Load()}
+	j := &job[G]{kind: k, why: why, started: time.Now(), cur: s.current.Load(), hurry: make(chan struct{})}
 	news := make(chan struct{})
 	j.news.Store(&news)
 	limit := s.limit()

@@ -118,12 +118,14 @@ func backoff(steps int) time.Duration {
 // it may be. The Store has just been loaded.
 func (s *Source[G]) declines(c *Current[G], why Why) *Failure {
 	s.mu.Lock()
-	n := s.notNow.orNothing()
+	n, x := s.notNow.orNothing(), s.astray
 	s.mu.Unlock()
 	v, now := s.out.View(c.Grant), time.Now()
 	switch {
 	case v.Refresh == "":
 		return &Failure{Class: NoRefreshToken}
+	case x != nil && x.fence == c.fence && now.Sub(x.given) < givenUpFor:
+		return &Failure{Class: Unstoppable}
 	case why.force:
 		return nil
 	case v.Refused.Code != "" && now.Sub(v.Refused.At).Abs() < verdictValid:

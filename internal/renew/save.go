@@ -39,7 +39,13 @@ const (
 func (s *Source[G]) keepSaving(j *job[G]) *Failure {
 	end := j.started.Add(saveTimeout)
 	for interval := firstSaveInterval; time.Until(end) > interval; interval *= 2 {
-		<-time.After(interval)
+		pause := time.NewTimer(interval)
+		select {
+		case <-pause.C:
+		case <-j.hurry: // Flush goes on with it at once
+			pause.Stop()
+			return nil
+		}
 		left := time.Until(end)
 		if left <= 0 { // the process was stopped meanwhile
 			break
@@ -56,13 +62,20 @@ func (s *Source[G]) keepSaving(j *job[G]) *Failure {
 // ctx has no deadline. slots bounds how many Sources try at a time; who waits
 // for a job has none.
 func (s *Source[G]) Flush(ctx context.Context, slots chan struct{}) *Failure {
-	began := time.Now()
+	var began time.Time // of the attempts, without the waiting for a job
 	for interval := firstSaveInterval; ; interval = min(2*interval, lastSaveInterval) {
+		s.endPauses()
 		if f := s.settled(ctx); f != nil {
+			return f
+		}
+		if f := s.returned(ctx); f != nil {
 			return f
 		}
 		if !s.Busy() {
 			return nil
+		}
+		if began.IsZero() {
+			began = time.Now()
 		}
 		select {
 		case slots <- struct{}{}:
@@ -84,6 +97,15 @@ func (s *Source[G]) Flush(ctx context.Context, slots chan struct{}) *Failure {
 			again.Stop()
 			return f
 		}
+	}
+}
+
+// endPauses ends a job that pauses between attempts to save: Flush tries at once.
+func (s *Source[G]) endPauses() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.job; j != nil && j.kind == saving && j.hurried.CompareAndSwap(false, true) {
+		close(j.hurry)
 	}
 }
 

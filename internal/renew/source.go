@@ -25,9 +25,10 @@ type Source[G comparable] struct {
 
 	current atomic.Pointer[Current[G]] // what callers use; nil before the first Load and after a deletion
 
-	mu     sync.Mutex // guards what follows, never held while anything waits
-	job    *job[G]    // what is being done about the grant; nil if nothing is
-	notNow *notNow    // what keeps the next job from starting; nil if nothing does
+	mu     sync.Mutex   // guards what follows, never held while anything waits
+	job    *job[G]      // what is being done about the grant; nil if nothing is
+	astray *exchange[G] // an exchange that was given up and has not returned; nil if there is none
+	notNow *notNow      // what keeps the next job from starting; nil if nothing does
 }
 
 // saveTimeout bounds the saving of a pair that was fetched.
@@ -83,7 +84,7 @@ func (s *Source[G]) Busy() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.current.Load()
-	return s.job != nil || c != nil && c.unsaved.Load()
+	return s.job != nil || s.astray != nil || c != nil && c.unsaved.Load()
 }
 
 // Get returns a grant that serves a caller with this reason. It waits only for

@@ -26,6 +26,11 @@ func Once(user *http.Client, name, secret string) *http.Client {
 	if client.Transport == nil {
 		client.Transport = http.DefaultTransport
 	}
+	if tr, ok := client.Transport.(*http.Transport); ok && tr.ResponseHeaderTimeout > 0 {
+		own := tr.Clone()
+		own.ResponseHeaderTimeout, own.DisableKeepAlives = 0, true
+		client.Transport = own
+	}
 	client.Timeout = 0 // an answer thrown away is lost; the request's context bounds the waiting
 	client.Transport = onceTransport{client.Transport, name, secret}
 	return &client
@@ -53,6 +58,7 @@ var ownTransport = &http.Transport{
 	TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 	TLSHandshakeTimeout: 10 * time.Second,
 	DisableKeepAlives:   true,
+	DisableCompression:  true, // the end of a compressed answer would have to be waited for
 	ForceAttemptHTTP2:   true,
 }
 

@@ -77,6 +77,11 @@ func TestTokenRequestsAreNotBoundByTheUsersTimeout(t *testing.T) {
 			t.Errorf("%s: the answer is thrown away after %v", name, got.Timeout)
 		}
 	}
+	slow := &http.Transport{ResponseHeaderTimeout: 1}
+	got := Once(&http.Client{Transport: slow}, "the client", "the secret").Transport.(onceTransport).base.(*http.Transport)
+	if got.ResponseHeaderTimeout != 0 || slow.ResponseHeaderTimeout != 1 {
+		t.Errorf("the answer is thrown away after %v, and the user's transport has %v", got.ResponseHeaderTimeout, slow.ResponseHeaderTimeout)
+	}
 	if user.Timeout != 1 {
 		t.Error("the user's client was changed")
 	}

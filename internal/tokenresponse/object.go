@@ -25,6 +25,9 @@ type object struct {
 // tells reports whether the object is an answer, success or failure.
 func (o *object) tells() bool { return o.AccessToken != "" || o.Error != "" }
 
+// both reports whether both new tokens are in the object.
+func (o *object) both() bool { return o.AccessToken != "" && o.RefreshToken != "" }
+
 // field returns where the member of that name goes, nil if it is not of interest.
 func (b *body) field(name string) *text {
 	switch strings.ToLower(name) {
@@ -66,12 +69,12 @@ func parse(data []byte) (o object) {
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
-			o.found = brokeOff(err)
+			o.found = brokeOff(err) || o.both()
 			return o
 		}
 		var value text
 		if err := dec.Decode(&value); err != nil {
-			o.found = brokeOff(err)
+			o.found = brokeOff(err) || o.both()
 			return o
 		}
 		name, _ := key.(string)
@@ -86,7 +89,7 @@ func parse(data []byte) (o object) {
 	}
 	_, err := dec.Token()
 	o.complete, o.size = err == nil, int(dec.InputOffset())
-	o.found = o.complete || brokeOff(err)
+	o.found = o.complete || brokeOff(err) || o.both()
 	return o
 }
 
@@ -95,49 +98,59 @@ func brokeOff(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// search is the looking for an object in data that comes bit by bit.
-type search struct {
-	data []byte
-	from int // nothing that begins before can be an object
-}
+const (
+	// maxStarts is how many beginnings of an object are tried, so that a body
+	// full of them does not take minutes.
+	maxStarts = 64
 
-// next returns the first object in the data so far that tells anything, or has
-// not ended; else the last one, or none.
-func (s *search) next() (last object) {
-	for {
-		at := bytes.IndexByte(s.data[s.from:], '{')
-		if at < 0 {
-			s.from = len(s.data)
-			return last
+	// small is what is searched each time that more of it has come. Beyond, the
+	// end is waited for: no answer is nearly as long.
+	small = 64 << 10
+)
+
+// search returns the object with both tokens, wherever it begins: behind a
+// notice, within another object, or behind one that was cut. If there is none
+// it returns the first that tells anything or has not ended and does not stand
+// within another one, else the last one, or none.
+func search(data []byte) (first object) {
+	outer := 0 // where the object ends that was found last
+	for at, starts := 0, 0; starts < maxStarts; starts++ {
+		next := bytes.IndexByte(data[at:], '{')
+		if next < 0 {
+			return first
 		}
-		s.from += at
-		o := parse(s.data[s.from:])
-		o.alone = len(bytes.TrimSpace(s.data[:s.from])) == 0
+		at += next
+		o := parse(data[at:])
+		o.alone = len(bytes.TrimSpace(data[:at])) == 0
 		switch {
-		case o.found && (o.tells() || !o.complete):
+		case o.both():
 			return o
-		case o.complete:
-			last = o
-			s.from += o.size
-		default:
-			s.from++
+		case o.found && at >= outer:
+			if !first.found || first.complete && !first.tells() {
+				first = o
+			}
+			outer = at + o.size
+			if !o.complete {
+				outer = len(data)
+			}
 		}
+		at++
 	}
+	return first
 }
 
 // readObject reads until an object has ended, or until nothing more comes: the
 // error says why. data is what was read.
 func readObject(r io.Reader) (o object, data []byte, err error) {
-	var s search
 	chunk := make([]byte, 4<<10)
 	for {
 		n, err := r.Read(chunk)
-		s.data = append(s.data, chunk[:n]...)
-		if next := s.next(); next.found {
-			o = next
+		data = append(data, chunk[:n]...)
+		if err != nil || len(data) <= small && bytes.IndexByte(chunk[:n], '}') >= 0 {
+			o = search(data)
 		}
 		if o.complete && o.tells() || err != nil {
-			return o, s.data, err
+			return o, data, err
 		}
 	}
 }
