@@ -119,10 +119,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case !cur.Grant.isPortal(req.URL):
 		return t.passThrough(req, cur.Grant.AccessToken)
-	case address.BearsOwnSecret(req.URL, cur.Grant.portal.Path): // below a base of the portal's own
+	case cur.Grant.portal.Path != address.RestPath && address.BearsOwnSecret(req.URL, cur.Grant.portal.Path):
 		return t.send(req, req, "")
 	}
-	c := &call{t: t, src: src, req: req, out: outgoing.New(req, t.placement())}
+	c := &call{t: t, src: src, req: req}
+	c.out.Init(req, t.placement())
 	defer c.out.Finish()
 	return c.do(cur)
 }
@@ -154,7 +155,8 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 	case address.BearsOwnSecret(req.URL, home.Path):
 		return t.send(req, req, "")
 	}
-	r := outgoing.New(req, t.placement())
+	var r outgoing.Request
+	r.Init(req, t.placement())
 	defer r.Finish()
 	out, err := r.Prepare(token.AccessToken, home)
 	if err != nil {

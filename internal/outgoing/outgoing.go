@@ -24,7 +24,7 @@ const (
 )
 
 // Request is a request of the caller's, which is not touched, on its way to
-// a portal. New makes one, and Finish ends its use. Prepare and Again are for
+// a portal. Init readies one, and Finish ends its use. Prepare and Again are for
 // one goroutine, while transports read the bodies on theirs.
 type Request struct {
 	placement Placement
@@ -32,9 +32,9 @@ type Request struct {
 	first     attempt // room for the usual request's only one
 }
 
-// New returns the Request for the caller's. It must not be copied further.
-func New(req *http.Request, placement Placement) Request {
-	return Request{placement: placement, body: body{req: req}}
+// Init readies r for the caller's request. It is called once, before all else.
+func (r *Request) Init(req *http.Request, placement Placement) {
+	r.placement, r.body.req = placement, req
 }
 
 // Again reports whether the body can be sent once more. If so, the next

@@ -65,7 +65,8 @@ func TestTokenIsInsertedInOnePlace(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			req := post(t, c.contentType, strings.NewReader(c.body))
-			r := outgoing.New(req, c.placement)
+			var r outgoing.Request
+			r.Init(req, c.placement)
 			defer r.Finish()
 			out, err := r.Prepare("token", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
 			if err != nil {
@@ -90,7 +91,8 @@ func TestTokenIsInsertedInOnePlace(t *testing.T) {
 
 func TestSecondAttemptHasTheBodyAgain(t *testing.T) {
 	req := post(t, "application/x-www-form-urlencoded", strings.NewReader("b=2"))
-	r := outgoing.New(req, outgoing.Auto)
+	var r outgoing.Request
+	r.Init(req, outgoing.Auto)
 	defer r.Finish()
 	for _, token := range []string{"first", "second"} {
 		out, err := r.Prepare(token, address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
@@ -109,7 +111,8 @@ func TestSecondAttemptHasTheBodyAgain(t *testing.T) {
 func TestBodyWithoutGetBodyIsSentAgainOnlyIfNobodyReadIt(t *testing.T) {
 	for _, read := range []bool{false, true} {
 		body := &watched{Reader: strings.NewReader("b=2")}
-		r := outgoing.New(post(t, "text/plain", body), outgoing.Auto)
+		var r outgoing.Request
+		r.Init(post(t, "text/plain", body), outgoing.Auto)
 		first, err := r.Prepare("first", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
 		if err != nil {
 			t.Fatal(err)
@@ -144,7 +147,8 @@ func TestBodyWithoutGetBodyIsSentAgainOnlyIfNobodyReadIt(t *testing.T) {
 func TestBodyThatWasNeverSentIsClosed(t *testing.T) {
 	broken := errors.New("broken")
 	body := &watched{Reader: iotest.ErrReader(broken)}
-	r := outgoing.New(post(t, "application/json", body), outgoing.Auto)
+	var r outgoing.Request
+	r.Init(post(t, "application/json", body), outgoing.Auto)
 	if _, err := r.Prepare("token", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath}); !errors.Is(err, broken) {
 		t.Errorf("Prepare: %v", err)
 	}
