@@ -37,8 +37,7 @@ type job[G comparable] struct {
 	fetched  bool // a pair was fetched
 	events   []Event
 
-	hurry     chan struct{} // saving: somebody waits for the source, and must not wait for the next attempt; made by begin
-	hurried   atomic.Bool   // hurry is closed
+	hurry     chan struct{} // saving: holds one when somebody waits for the source, and must not wait for the next attempt
 	exclusive bool          // fn of an Update has begun; guarded by Source.mu
 	alarm     *time.Timer   // lets go who waits when the job goes on for too long
 
@@ -51,7 +50,7 @@ type job[G comparable] struct {
 
 // begin makes the source's next job. s.mu is held, and there is none.
 func (s *Source[G]) begin(k kind, why Why) *job[G] {
-	j := &job[G]{kind: k, why: why, started: time.Now(), cur: s.current.Load(), hurry: make(chan struct{})}
+	j := &job[G]{kind: k, why: why, started: time.Now(), cur: s.current.Load(), hurry: make(chan struct{}, 1)}
 	news := make(chan struct{})
 	j.news.Store(&news)
 	limit := s.limit()

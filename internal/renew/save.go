@@ -104,8 +104,11 @@ func (s *Source[G]) Flush(ctx context.Context, slots chan struct{}) *Failure {
 func (s *Source[G]) endPauses() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if j := s.job; j != nil && j.kind == saving && j.hurried.CompareAndSwap(false, true) {
-		close(j.hurry)
+	if j := s.job; j != nil && j.kind == saving {
+		select {
+		case j.hurry <- struct{}{}:
+		default: // somebody else has said so
+		}
 	}
 }
 
