@@ -55,17 +55,22 @@
 //     the context's. The renewal goes on: callers wait at most
 //     Config.RefreshTimeout each for reading the Store, for exclusivity and for
 //     the exchange, and ten seconds for saving.
-//  4. Nobody fails, and nobody waits, while a token works, but the one caller
-//     who started its renewal: that one waits for its end, or for its own
-//     context's, and goes on with the token that works if there is no new one.
+//  4. Nobody fails, and nobody waits, while a token works: not in a process that
+//     has just started, nor in one that has adopted another's token, nor for a
+//     request that needs no token. The one caller who starts a renewal waits for
+//     it, at most a second and at most a quarter of the time to its deadline, and
+//     then goes on with the token that works.
 //  5. Replayed once, exactly: only after a 4xx whose code refuses the token,
 //     or a 401 that may, and only if the body can be had again byte for byte.
 //     Otherwise that answer reaches the caller whole. If the renewal fails, a
 //     *TokenError does instead.
-//  6. A late refusal of an old token never costs a newer one. A token that is
-//     refused, or answered with a redirect, before any request got through
-//     with it is renewed for that at most once in ten seconds in a process;
-//     meanwhile the portal's answer reaches the caller whole.
+//  6. A late refusal of an old token never costs a newer one, and a portal
+//     cannot make us refresh at will: its refusals and redirects together cost a
+//     process at most one exchange of its grant in ten seconds. That pause
+//     doubles, up to 15 minutes, if the next one comes within twice the last
+//     pause, and else starts at ten seconds again; Config.Save and
+//     TokenSource.Renew(ctx, nil) end it. Meanwhile the portal's answer reaches
+//     the caller whole.
 //  7. A grant's token goes to its portal only, over https, also across
 //     redirects; the client secret goes only to the configured or a known
 //     authorization server. Plain http is for loopback alone.
@@ -76,7 +81,8 @@
 //     each process: the verdict is stored with the grant. It is asked again
 //     after a day, or by TokenSource.Renew(ctx, nil). A failing server costs at
 //     most three requests per step of a pause that grows from 1 s to 60 s, or is as
-//     long as the server asks, up to 10 min.
+//     long as the server asks, up to 10 min. A Store that is well again is
+//     seen within a second.
 //  10. Nothing runs while nobody calls: no timer and no goroutine outlives a
 //     renewal and the saving of what it brought, except an exchange whose
 //     transport ignores the end of its context; the pair that it brings late
@@ -84,7 +90,8 @@
 //  11. Constant memory for any body, and at most four allocations more for the
 //     usual call.
 //  12. A renamed portal is followed, method and body kept, once the authorization
-//     server confirms its new address, and still after a restart.
+//     server confirms its new address, and still after a restart. Only the
+//     redirect of a REST method is asked about, and each host once.
 //  13. An answer that was fetched is kept: one that has both new tokens in it
 //     goes into the Store, whatever its status, framing or remainder says,
 //     though every caller has given up or the lease has ended, and up to five

@@ -233,8 +233,8 @@ func (s *TokenSource) tokenError(f *renew.Failure) *TokenError {
 		e = &TokenError{kind: ErrOutdated, Err: errors.New("the grant is older than the one there is, as one is that is delivered once more: nothing has to be done; to replace the grant there is, authorize the application again")}
 	case renew.NoRefreshToken:
 		e = &TokenError{kind: ErrReauthorize, Err: errors.New("the grant has no refresh token and its access token is used up: authorize the application again and store a grant with both")}
-	case renew.FreshRefused:
-		e = unavailable("the portal refuses a token that is new; it is not renewed again within %v", renew.FreshPause)
+	case renew.RefusedAgain:
+		e = unavailable("the portal goes on refusing tokens that were just renewed: none is renewed for that again for %v, or until Renew(ctx, nil) or Config.Save", f.RetryAfter.Round(time.Second))
 	case renew.StillAmbiguous:
 		e = unavailable("the portal denied access to a token that was just renewed, so it is not renewed for that again before it expires: check the application's permissions")
 	case renew.LeaseTooShort:

@@ -21,7 +21,7 @@ const (
 	EventSaveFailed                        // the Store did not take a new pair; it is used from memory
 	EventReplayed                          // a request was repeated with a new token
 	EventRenamed                           // the portal has a new address
-	EventFreshRefused                      // a token was refused before any request got through with it, and is not renewed again so soon
+	EventRefusedAgain                      // the portal refuses, or redirects, so soon after a renewal for that that the token is not renewed again yet
 )
 
 var eventTexts = map[EventKind]struct {
@@ -33,9 +33,9 @@ var eventTexts = map[EventKind]struct {
 	EventAdopted:      {"adopted", slog.LevelInfo, "b24oauth: newer grant adopted from the Store"},
 	EventRenewFailed:  {"renew_failed", slog.LevelError, "b24oauth: token not renewed"},
 	EventSaveFailed:   {"save_failed", slog.LevelError, "b24oauth: new token pair not saved yet; it is used from memory and saved as soon as the Store allows"},
-	EventReplayed:     {"replayed", slog.LevelInfo, "b24oauth: request repeated with a new token"},
+	EventReplayed:     {"replayed", slog.LevelDebug, "b24oauth: request repeated with a new token"},
 	EventRenamed:      {"renamed", slog.LevelWarn, "b24oauth: the portal has a new address"},
-	EventFreshRefused: {"fresh_refused", slog.LevelWarn, "b24oauth: the portal refuses tokens that are new; its clock, or this machine's, may be wrong"},
+	EventRefusedAgain: {"refused_again", slog.LevelWarn, "b24oauth: the portal goes on refusing renewed tokens, and gets no other one for a while; its clock may be wrong, or the request has a stale auth of its own"},
 }
 
 // String returns the kind's name in lower case, fit for a metric's label.
@@ -54,6 +54,7 @@ type Event struct {
 	Token    string        // the access token in question: the first 8 hex digits of its SHA-256
 	Duration time.Duration // of the renewal
 	Attempts int           // requests that the renewal sent to the authorization server
+	Refusals int           // EventRenewed: requests that the portal refused since the last one, to be repeated with a new token
 	Code     string        // its error code
 	Host     string        // the portal's new address
 	Err      error         // why it failed; a *TokenError
@@ -74,6 +75,7 @@ func (e *Event) attrs() []slog.Attr {
 	add(e.Token != "", slog.String("token", e.Token))
 	add(e.Duration != 0, slog.Duration("duration", e.Duration))
 	add(e.Attempts != 0, slog.Int("attempts", e.Attempts))
+	add(e.Refusals != 0, slog.Int("refusals", e.Refusals))
 	add(e.Code != "", slog.String("code", e.Code))
 	add(e.Host != "", slog.String("host", e.Host))
 	if e.Err != nil {
@@ -112,7 +114,7 @@ func (c *Config) survive(ctx context.Context, call func()) {
 // Report implements [renew.Outside].
 func (o *outside) Report(e renew.Event) {
 	s, ctx := (*TokenSource)(o), context.Background()
-	out := Event{Key: o.key, Token: tokenLabel(e.Access), Duration: e.Duration, Attempts: e.Attempts}
+	out := Event{Key: o.key, Token: tokenLabel(e.Access), Duration: e.Duration, Attempts: e.Attempts, Refusals: e.Refusals}
 	if e.Failure != nil {
 		te := s.tokenError(e.Failure)
 		out.Err, out.Code = te, te.Code
@@ -129,8 +131,8 @@ func (o *outside) Report(e renew.Event) {
 	case renew.NotRenewed:
 		out.Kind = EventRenewFailed
 		switch {
-		case e.Failure.Class == renew.FreshRefused:
-			out.Kind = EventFreshRefused
+		case e.Failure.Class == renew.RefusedAgain:
+			out.Kind = EventRefusedAgain
 		case e.Failure.Declined():
 			s.cfg.emitAt(ctx, slog.LevelWarn, out) // nothing failed, and nothing was tried
 			return

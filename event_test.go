@@ -26,7 +26,7 @@ func TestEventKindHasANameFitForALabel(t *testing.T) {
 		b24oauth.EventSaveFailed:   "save_failed",
 		b24oauth.EventReplayed:     "replayed",
 		b24oauth.EventRenamed:      "renamed",
-		b24oauth.EventFreshRefused: "fresh_refused",
+		b24oauth.EventRefusedAgain: "refused_again",
 		0:                          "EventKind(0)",
 		99:                         "EventKind(99)",
 	} {

@@ -122,13 +122,15 @@ func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 
 // Renew returns a token to go on with after a portal refused one, for
 // programs that call Bitrix24 without [Transport]. If refused is not the
-// current token any more, that is the current one and nothing is renewed. A
-// token that is refused without ever having been accepted is renewed at most
-// once in ten seconds, and only Transport notes that one was accepted; within
-// them the error is a *[TokenError] that is ErrUnavailable.
+// current token any more, that is the current one and nothing is renewed. After
+// a renewal for a refusal there is none for another one for ten seconds, then
+// for twice as long each time, up to 15 minutes, until no refusal comes within
+// twice the last pause; meanwhile the error is a *[TokenError] that is
+// ErrUnavailable.
 //
-// A nil refused renews the token now, whatever its state, and asks once more
-// about a refresh token that was refused: for an operator who knows better.
+// A nil refused renews the token now, whatever its state, ends that pause, and
+// asks once more about a refresh token that was refused: for an operator who
+// knows better.
 //
 // A renewal that fails is a *TokenError of any kind; if ctx ends first, the
 // error is ctx's.
@@ -206,16 +208,12 @@ func (s *TokenSource) fresh(ctx context.Context) (*current, error) {
 }
 
 // known returns the grant, whatever the state of its token: for callers that
-// need to know the portal first.
+// need to know the portal first. It waits for the Store at most.
 func (s *TokenSource) known(ctx context.Context) (*current, error) {
 	if c := s.source.Known(); c != nil {
 		return c, nil
 	}
-	c, err := s.fresh(ctx)
-	if known := s.source.Known(); known != nil {
-		return known, nil
-	}
-	return c, err
+	return s.get(ctx, renew.Look)
 }
 
 // get returns a grant that serves a caller with this reason.

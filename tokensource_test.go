@@ -162,6 +162,7 @@ func TestGuarantee4WorkingTokenIsUsedWhileTheServerFails(t *testing.T) {
 				t.Error("a token that nobody issued")
 			}
 		})
+		<-time.After(time.Second) // the renewal outlasts its starter's patience
 		wantRequests(t, p, 3)
 
 		// The next backoff steps, each of at most 1, 2, 4 and 8 seconds more.

@@ -1,6 +1,7 @@
 package b24oauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -101,6 +102,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.send(req, req, "")
 	case !renewable:
 		return t.placeOnly(req)
+	case !address.Secure(req.URL):
+		return t.sendInTheClear(src, req)
 	}
 	cur, err := src.known(req.Context())
 	if err == nil && !cur.Grant.isPortal(req.URL) && cur.Grant.portal.Host != "" {
@@ -168,6 +171,19 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 	}
 	safehttp.CleanLocation(resp, token.AccessToken)
 	return resp, nil
+}
+
+// sendInTheClear sends a request that no token may travel with, so it needs no
+// grant. But if there is one whose token a redirect took along, that has to be
+// known.
+func (t *Transport) sendInTheClear(src *TokenSource, req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(req.Context(), renew.Patience(req.Context()))
+	defer cancel()
+	token := ""
+	if cur, err := src.known(ctx); err == nil {
+		token = cur.Grant.AccessToken
+	}
+	return t.passThrough(req, token)
 }
 
 // passThrough sends a request that gets no token. If a redirect brought it
@@ -249,7 +265,9 @@ func (c *call) do(cur *current) (*http.Response, error) {
 		next := (*current)(nil)
 		switch status := resp.StatusCode; {
 		case status >= 200 && status < 300:
-			cur.Accept(ambiguous)
+			if ambiguous {
+				cur.Helped()
+			}
 		case status >= 300 && status < 400:
 			next = c.followRename(resp, g, out)
 		case status >= 400 && status < 500:
@@ -292,11 +310,11 @@ func (c *call) renew(g *heldGrant, ambiguous bool, code string) (*current, error
 // authorization server can say that the portal has moved, and where to; if it
 // does, the request is repeated there with its method and body, which
 // http.Client would drop. Otherwise the redirect is the caller's, without our
-// token.
+// token, as is that of a file or a page, which says nothing of the portal.
 func (c *call) followRename(resp *http.Response, g *heldGrant, out *http.Request) *current {
 	target := safehttp.RedirectTarget(resp, out.URL)
 	safehttp.CleanLocation(resp, g.AccessToken)
-	if target == "" || c.moved {
+	if target == "" || c.moved || address.Method(out.URL, g.portal.Path) == "" {
 		return nil
 	}
 	next, f := c.src.source.Get(c.req.Context(), renew.Why{Refused: g.AccessToken, Host: target})

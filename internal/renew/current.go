@@ -22,9 +22,10 @@ type Current[G comparable] struct {
 	// sleeps, and tokens age.
 	staleAt, expiry int64
 
-	unconfirmedHosts []string // where the portal redirected to, and a refresh did not confirm
+	// unconfirmedHosts are where the portal redirected to, and a refresh did not
+	// confirm that it has moved there.
+	unconfirmedHosts []string
 
-	accepted  atomic.Bool // a portal has served a request with the token
 	ambiguous atomic.Bool // it was fetched for an ambiguous refusal, and no repetition has succeeded with it
 	unsaved   atomic.Bool // the Store does not have the grant, or not its verdict
 }
@@ -34,17 +35,17 @@ type Current[G comparable] struct {
 const never = math.MaxInt64
 
 // newCurrent returns g as callers use it from now on. What is known of the
-// token stays known if old has the same one.
+// portal stays known if old is not nil, and of the token if old has the same
+// one.
 func (s *Source[G]) newCurrent(g G, old *Current[G]) *Current[G] {
 	v := s.out.View(g)
 	c := &Current[G]{Grant: g, access: v.Access, home: v.Home, fence: v.Fence(), staleAt: never, expiry: never}
 	if stale, end := v.Lifetime(s.early, time.Now()); !end.IsZero() {
 		c.staleAt, c.expiry = stale.UnixNano(), end.UnixNano()
 	}
-	if old != nil && old.access == c.access {
-		c.accepted.Store(old.accepted.Load())
-		c.ambiguous.Store(old.ambiguous.Load())
+	if old != nil {
 		c.unconfirmedHosts = old.unconfirmedHosts
+		c.ambiguous.Store(old.access == c.access && old.ambiguous.Load())
 	}
 	return c
 }
@@ -80,6 +81,8 @@ func (c *Current[G]) fresh(now time.Time) bool {
 // serves reports whether a caller can go on with the grant. c may be nil.
 func (c *Current[G]) serves(why Why, now time.Time) bool {
 	switch {
+	case c != nil && why.look:
+		return true
 	case c == nil || c.access == "" || now.UnixNano() >= c.expiry || why.force:
 		return false
 	case why.Host != "":
@@ -88,14 +91,15 @@ func (c *Current[G]) serves(why Why, now time.Time) bool {
 	return c.access != why.Refused
 }
 
-// Accept notes that a portal has served a request with the token. ambiguous:
-// it was the repetition of one whose refusal gave no reason, so the renewal
-// did help.
-func (c *Current[G]) Accept(ambiguous bool) {
-	if !c.accepted.Load() {
-		c.accepted.Store(true)
-	}
-	if ambiguous {
-		c.ambiguous.Store(false)
-	}
+// maxUnconfirmedHosts bounds what a portal can make a process remember.
+const maxUnconfirmedHosts = 32
+
+// unconfirmed notes that a refresh did not confirm that the portal is at host.
+func (c *Current[G]) unconfirmed(host string) {
+	hosts := append(slices.Clone(c.unconfirmedHosts), host)
+	c.unconfirmedHosts = hosts[max(0, len(hosts)-maxUnconfirmedHosts):]
 }
+
+// Helped notes that the portal has served the repetition of a request whose
+// refusal gave no reason: the token was to blame.
+func (c *Current[G]) Helped() { c.ambiguous.Store(false) }

@@ -40,21 +40,25 @@
 //	failure,         a pair           a failed renewal         a job that succeeds,   1 s to 1 min, growing,
 //	exchange, steps                                            another pair           or as the server asks;
 //	                                                                                  10 min if permanent
-//	failure, reload  the Store        a Load that fails or     a job that succeeds    1 s; as long as the
-//	                                  has nothing to go on                            Store's own pause
+//	failure, reload  the Store        one that fails, or has   a job that succeeds    1 s
+//	                                  nothing to go on
+//	tellStore        reports of the   such a report            a job that succeeds    1 s to 1 min, growing
+//	                 Store's failure                           and leaves no unsaved
+//	                                                           pair
 //	astray           a pair           an exchange that was     its return             10 min
 //	                                  given up and has not
 //	                                  returned
 //	declined         a caller's       a refusal that no        a job that succeeds    1 s
 //	                 reason           renewal answers
-//	freshRenewal     the portal       a renewal for the        time                   10 s
-//	                                  refusal of a token that
-//	                                  had never worked
+//	refusal,         the portal       a renewal for a refusal  Save, Delete, Force    10 s, doubled by the
+//	refusalPause                      or a redirect                                   next one up to 15 min;
+//	                                                                                  10 s again after twice
+//	                                                                                  the pause without one
 //	ambiguous        a token          a renewal for a refusal  a repetition that      the token's end
 //	                                  without a reason         succeeds
-//	unconfirmedHosts a portal's host  a redirect that no       another host of the    the token's end
-//	                                  renewal confirmed        grant
-//	save, saveSteps  an unsaved pair  a failed save            a save that succeeds   1 s to 1 min, growing
+//	unconfirmedHosts a portal's host  a redirect that no       Save                   32 other ones
+//	                                  renewal confirmed
+//	save             an unsaved pair  a failed save            a save that succeeds   1 s
 //
 // All but the first are one process' own.
 package renew

@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	firstPoll = 250 * time.Millisecond // after a job began to wait for exclusivity; then
+	coldPoll  = 10 * time.Millisecond  // after a job began to wait for exclusivity, if callers have no grant at all,
+	firstPoll = 250 * time.Millisecond // or if they have; then
 	lastPoll  = time.Second            // growing to this
 )
 
@@ -65,6 +66,9 @@ func (s *Source[G]) update(caller context.Context, j *job[G], wait time.Duration
 // after wait, unless it has begun by then.
 func (s *Source[G]) waitFor(j *job[G], wait time.Duration, began <-chan struct{}, ended <-chan error, cancel context.CancelCauseFunc) error {
 	interval := firstPoll
+	if s.current.Load() == nil {
+		interval = coldPoll
+	}
 	tick := time.NewTimer(interval)
 	defer tick.Stop()
 	var over <-chan time.Time
@@ -94,8 +98,8 @@ func (s *Source[G]) waitFor(j *job[G], wait time.Duration, began <-chan struct{}
 	}
 }
 
-// poll publishes the stored grant if it is newer than the job's. It reports no
-// error, since what fails here fails in the Update too.
+// poll publishes the stored grant if it is newer than the job's, or the job has
+// none. It reports no error, since what fails here fails in the Update too.
 func (s *Source[G]) poll(j *job[G]) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
@@ -105,7 +109,9 @@ func (s *Source[G]) poll(j *job[G]) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if v := s.viewOf(stored); !j.exclusive && v != nil && j.cur != nil && s.lineage(j.cur).OlderThan(v.FullLineage()) {
+	switch v := s.viewOf(stored); {
+	case j.exclusive || v == nil:
+	case j.cur != nil && s.lineage(j.cur).OlderThan(v.FullLineage()), j.cur == nil && v.Deleted.IsZero():
 		s.reconcile(j, stored)
 		s.publish(j)
 	}

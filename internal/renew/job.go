@@ -3,6 +3,7 @@ package renew
 import (
 	"context"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -35,6 +36,7 @@ type job[G comparable] struct {
 
 	attempts int  // requests sent to the server
 	fetched  bool // a pair was fetched
+	unread   bool // the Store could not be read, or has nothing to go on with
 	events   []Event
 
 	hurry     chan struct{} // saving: holds one when somebody waits for the source, and must not wait for the next attempt
@@ -129,9 +131,10 @@ func (s *Source[G]) do(j *job[G], work func() *Failure) (failure *Failure) {
 func (s *Source[G]) end(j *job[G], failure *Failure) {
 	now := time.Now()
 	s.mu.Lock()
-	s.report(j, failure, now)
+	n := s.notNow.orNothing()
+	s.report(j, &n, failure, now)
 	s.current.Store(j.cur)
-	s.remember(j, failure, now)
+	s.remember(j, &n, failure, now)
 	s.job = nil
 	if unsaved := j.cur != nil && j.cur.unsaved.Load(); unsaved && (j.fetched || j.kind == takeover) {
 		next := s.begin(saving, Why{})
@@ -199,20 +202,33 @@ func (j *job[G]) note(e Event) {
 	j.events = append(j.events, e)
 }
 
-// report notes that the job failed, unless that was reported already: the Store
-// is loaded every second while callers come, and a log line every second that
-// it has nothing would bury the others. s.mu is held.
-func (s *Source[G]) report(j *job[G], f *Failure, now time.Time) {
-	n := s.notNow.orNothing()
-	switch {
-	case f == nil || j.kind != renewal:
-		return // who asked for the other kinds has their result
-	case f.Declined() && n.declined != nil && n.declinedFor == j.why && f.Class == n.declined.Class:
-		return
-	case !f.Declined() && f.repeats(n.failure):
-		return
-	case f.ofStore() && j.cur != nil && j.cur.unsaved.Load() && j.cur.fresh(now):
-		return // only the saving failed, which is reported as such
+// report completes the events of a renewal, and notes that it failed, unless
+// that was reported already: the Store is looked at every second while callers
+// come, and a log line every second that it has nothing, or is down, would bury
+// the others. s.mu is held.
+func (s *Source[G]) report(j *job[G], n *notNow, f *Failure, now time.Time) {
+	for i := range j.events {
+		if j.events[i].Kind == Renewed {
+			j.events[i].Refusals, s.refusals = s.refusals, 0
+		}
 	}
-	j.note(Event{Kind: NotRenewed, Failure: f})
+	if j.kind != renewal {
+		return // who asked for the other kinds has their result
+	}
+	switch {
+	case f == nil:
+	case f.Declined() && n.declined != nil && n.declinedFor == j.why && f.Class == n.declined.Class:
+	case !f.Declined() && f.repeats(n.failure):
+	case f.ofStore() && j.cur != nil && j.cur.unsaved.Load() && j.cur.fresh(now): // only the saving failed, which is reported as such
+	default:
+		j.note(Event{Kind: NotRenewed, Failure: f})
+	}
+	ofStore := func(e Event) bool { return e.Kind == NotSaved || e.Failure != nil && e.Failure.ofStore() }
+	switch {
+	case now.Before(n.tellStore):
+		j.events = slices.DeleteFunc(j.events, ofStore)
+	case slices.ContainsFunc(j.events, ofStore):
+		n.tellStore = now.Add(backoff(n.storeSteps))
+		n.storeSteps++
+	}
 }

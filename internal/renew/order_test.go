@@ -92,7 +92,7 @@ var traces = []struct {
 	{"the stored pair saved once more lifts its verdict and keeps its lineage", func(w *world, a, b *process) {
 		w.wronglyRefused(a)
 		w.want(b.save(w.pair("X", 1)), 0, "Save(X.1)")
-		time.Sleep(reloadPause)
+		time.Sleep(storePause)
 		w.want(a.token(), 0, "a call")
 		w.want(w.process("C").save(w.pair("X", 0)), Outdated, "Save(X.0)")
 	}},

@@ -92,7 +92,7 @@ const (
 	Missing                         // no grant is stored
 	Outdated                        // the grant to be saved is older than the one there is
 	NoRefreshToken                  // the token is refused or used up, and nothing can renew it
-	FreshRefused                    // a token that never worked is refused, too soon after the one before it
+	RefusedAgain                    // the portal refuses, or redirects, too soon after a token was renewed for that
 	StillAmbiguous                  // a new token did not help against a refusal that gives no reason
 	LeaseTooShort                   // exclusivity does not last as long as an exchange and its saving may
 	LeaseTooLate                    // exclusivity came when too little was left of it
@@ -111,7 +111,7 @@ type Failure struct {
 	Class      Class
 	Code       string        // the server's error code
 	At         time.Time     // Refused: when the server was asked
-	RetryAfter time.Duration // Passing: how long the server wants to be left alone
+	RetryAfter time.Duration // Passing: how long the server wants to be left alone; RefusedAgain: how long no token is renewed for that
 	Err        error         // the cause in the outside's words; nil if the Class says it all
 }
 
@@ -125,7 +125,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 // Declined reports whether nothing was tried, since a renewal would not
 // answer what the portal says.
 func (f *Failure) Declined() bool {
-	return f.Class == NoRefreshToken || f.Class == FreshRefused || f.Class == StillAmbiguous
+	return f.Class == NoRefreshToken || f.Class == RefusedAgain || f.Class == StillAmbiguous
 }
 
 // ofStore reports whether it is the Store that has to get well.
@@ -170,6 +170,7 @@ type Event struct {
 	Home     string        // Moved: the new address
 	Duration time.Duration // of the job
 	Attempts int           // requests that it sent
+	Refusals int           // Renewed: requests that the portal refused since the one before
 	Failure  *Failure      // why it failed
 }
 

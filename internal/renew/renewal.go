@@ -13,6 +13,7 @@ const maxRounds = 3
 func (s *Source[G]) renew(j *job[G]) *Failure {
 	for range maxRounds {
 		if f := s.reload(j); f != nil {
+			j.unread = true
 			return f
 		}
 		if j.cur.unsaved.Load() {
@@ -52,8 +53,11 @@ func (s *Source[G]) verdictOr(f *Failure, j *job[G]) *Failure {
 
 // served reports whether the job's grant serves those who wait for it.
 func (j *job[G]) served() bool {
-	if j.why.force {
+	switch {
+	case j.why.force:
 		return j.fetched
+	case j.why.look:
+		return true
 	}
 	now := time.Now()
 	return j.cur.serves(j.why, now) && j.cur.fresh(now)
@@ -195,18 +199,18 @@ func (s *Source[G]) exchange(j *job[G]) (again bool, _ *Failure) {
 func (s *Source[G]) advance(j *job[G], next G) {
 	old := j.cur
 	l := s.lineage(old)
-	j.cur = s.newCurrent(s.out.With(next, Marks{Lineage: l.next()}), nil)
+	j.cur = s.newCurrent(s.out.With(next, Marks{Lineage: l.next()}), old)
 	j.cur.unsaved.Store(true)
 	j.fetched = true
-	if refuses(j.why, old) && !old.accepted.Load() {
+	if blames(j.why, old) {
 		s.mu.Lock()
 		n := s.notNow.orNothing()
-		n.freshRenewal = time.Now()
+		n.renewedForRefusal(time.Now())
 		s.notNow = &n
 		s.mu.Unlock()
 	}
 	if j.why.Host != "" && j.cur.home != j.why.Host {
-		j.cur.unconfirmedHosts = append(old.unconfirmedHosts[:len(old.unconfirmedHosts):len(old.unconfirmedHosts)], j.why.Host)
+		j.cur.unconfirmed(j.why.Host)
 	}
 	j.note(Event{Kind: Renewed})
 	j.noteMove(old)

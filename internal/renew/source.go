@@ -25,10 +25,11 @@ type Source[G comparable] struct {
 
 	current atomic.Pointer[Current[G]] // what callers use; nil before the first Load and after a deletion
 
-	mu     sync.Mutex   // guards what follows, never held while anything waits
-	job    *job[G]      // what is being done about the grant; nil if nothing is
-	astray *exchange[G] // an exchange that was given up and has not returned; nil if there is none
-	notNow *notNow      // what keeps the next job from starting; nil if nothing does
+	mu       sync.Mutex   // guards what follows, never held while anything waits
+	job      *job[G]      // what is being done about the grant; nil if nothing is
+	astray   *exchange[G] // an exchange that was given up and has not returned; nil if there is none
+	notNow   *notNow      // what keeps the next job from starting; nil if nothing does
+	refusals int          // refused requests since the last renewal that was reported
 }
 
 // saveTimeout bounds the saving of a pair that was fetched.
@@ -55,15 +56,18 @@ type Why struct {
 	Ambiguous bool   // the refusal does not say that the token is to blame
 	Host      string // where the portal redirected to
 	force     bool   // an operator wants a new token, whatever the state of this one
+	look      bool   // the caller has to know the grant, whatever the state of its token
 }
 
-// Force is the reason of an operator.
-var Force = Why{force: true}
+var (
+	Force = Why{force: true} // an operator's reason: a new token now
+	Look  = Why{look: true}  // the grant itself is asked for, and no token of it
+)
 
-// refuses reports whether the portal refused the token of c, and not one
-// before it.
-func refuses[G comparable](why Why, c *Current[G]) bool {
-	return why.Refused != "" && why.Refused == c.access
+// blames reports whether the portal is the reason: it refused the token of c,
+// and not one before it, or redirected. How often it may be is bounded.
+func blames[G comparable](why Why, c *Current[G]) bool {
+	return why.Host != "" || why.Refused != "" && why.Refused == c.access
 }
 
 // Fresh returns the current grant if no job is due, and nil otherwise. It
@@ -88,8 +92,14 @@ func (s *Source[G]) Busy() bool {
 }
 
 // Get returns a grant that serves a caller with this reason. It waits only for
-// a job that this caller cannot do without or has started itself.
+// a job that this caller cannot do without, and for the renewal that it has
+// started itself as long as Patience says.
 func (s *Source[G]) Get(ctx context.Context, why Why) (*Current[G], *Failure) {
+	if why.Refused != "" && why.Host == "" {
+		s.mu.Lock()
+		s.refusals++
+		s.mu.Unlock()
+	}
 	for own := 0; own < 2; {
 		c, j, started, failure := s.join(why)
 		switch {
@@ -98,12 +108,13 @@ func (s *Source[G]) Get(ctx context.Context, why Why) (*Current[G], *Failure) {
 		case j == nil, c != nil && (!started || c.fresh(time.Now())):
 			return s.taken(c, why), nil // the token works; only who starts its renewal waits for it
 		}
-		lookOut := !started || c == nil
-		failure = s.await(ctx, j, func() bool { return lookOut && s.current.Load().serves(why, time.Now()) })
+		failure = s.awaitGrant(ctx, j, why, c != nil)
 		c = s.current.Load()
 		switch {
 		case c.serves(why, time.Now()):
 			return s.taken(c, why), nil
+		case failure != nil && failure.Class == GaveUp && ctx.Err() == nil:
+			continue // the token that worked has run out meanwhile
 		case failure != nil:
 			return nil, failure
 		case !j.ended.Load() || j.kind != renewal || j.why != why:
@@ -118,6 +129,27 @@ func (s *Source[G]) Get(ctx context.Context, why Why) (*Current[G], *Failure) {
 		own++ // its pair is superseded already
 	}
 	return nil, &Failure{Class: Churning}
+}
+
+// awaitGrant waits for the job, or until there is a grant that serves. With a
+// token that works it waits for a newer one, and not for long.
+func (s *Source[G]) awaitGrant(ctx context.Context, j *job[G], why Why, works bool) *Failure {
+	if !works {
+		return s.await(ctx, j, func() bool { return s.current.Load().serves(why, time.Now()) })
+	}
+	ctx, cancel := context.WithTimeout(ctx, Patience(ctx))
+	defer cancel()
+	return s.await(ctx, j, func() bool { return false })
+}
+
+// Patience is how long a caller waits for what it can do without: a renewal
+// that hangs must not use up the deadline of a request whose token works.
+func Patience(ctx context.Context) time.Duration {
+	const most = time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(most, time.Until(deadline)/4)
+	}
+	return most
 }
 
 // taken notes that the token was given for an ambiguous refusal: if it is
@@ -142,7 +174,7 @@ func (s *Source[G]) join(why Why) (c *Current[G], j *job[G], started bool, _ *Fa
 	renew := c != nil && !c.fresh(now) && !now.Before(n.exchange)
 	save := c != nil && c.unsaved.Load() && !now.Before(n.save)
 	switch {
-	case c != nil && !renew && !save:
+	case c != nil && (why.look || !renew && !save):
 		return c, nil, false, nil
 	case s.job != nil:
 		return c, s.job, false, nil
