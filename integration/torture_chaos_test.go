@@ -46,6 +46,7 @@ func newChaos(f *fleet, o ordeal, seed uint64) *chaos {
 // round lets all tokens expire and hurts the fleet while it renews them.
 func (c *chaos) round(n int, singleUse bool) {
 	c.t.Helper()
+	c.endPauses()
 	c.remember()
 	c.srv.SetSingleUse(singleUse)
 	r := newRound()

@@ -117,6 +117,7 @@ func TestTorture(t *testing.T) {
 func (f *fleet) sufferNothing(o ordeal) {
 	f.t.Helper()
 	for round := range o.expiries {
+		f.endPauses()
 		before := f.tally.refreshes
 		f.expire()
 		f.settle(newRound())

@@ -58,7 +58,9 @@ func (s *Source[G]) update(caller context.Context, j *job[G], wait time.Duration
 	default:
 		err = fmt.Errorf("%w (%w): %w", errWaitOver, context.Cause(ctx), err)
 	}
+	s.mu.Lock()
 	j.exclusive = false
+	s.mu.Unlock()
 	return err
 }
 
