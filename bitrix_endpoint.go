@@ -3,7 +3,6 @@ package b24oauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -13,6 +12,7 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/b24go/b24oauth/internal/address"
+	"github.com/b24go/b24oauth/internal/ctxend"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/safehttp"
 	"github.com/b24go/b24oauth/internal/tokenresponse"
@@ -167,8 +167,11 @@ const buyGrace = 5 * time.Second
 // buy exchanges a code, within RefreshTimeout and as long as ctx lasts, and a
 // grace. A transport that ignores the end of that does not hold the caller.
 func (c *Config) buy(ctx context.Context, u *url.URL, params url.Values) (*Grant, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("b24oauth: exchange of a code: %w", err)
+	gaveUp := func() error {
+		return redact.Error(ctxend.Wrap("b24oauth: exchange of a code: gave up waiting", ctxend.Of(ctx)), secretsIn(params)...)
+	}
+	if ctx.Err() != nil {
+		return nil, gaveUp()
 	}
 	type bought struct {
 		grant   *Grant
@@ -183,7 +186,6 @@ func (c *Config) buy(ctx context.Context, u *url.URL, params url.Values) (*Grant
 	}()
 	limit := time.NewTimer(c.refreshTimeout())
 	defer limit.Stop()
-	ended := error(context.DeadlineExceeded)
 	select {
 	case b := <-answer:
 		if b.failure != nil {
@@ -191,7 +193,6 @@ func (c *Config) buy(ctx context.Context, u *url.URL, params url.Values) (*Grant
 		}
 		return b.grant, nil
 	case <-ctx.Done():
-		ended = ctx.Err()
 	case <-limit.C:
 	}
 	limit.Reset(buyGrace)
@@ -204,9 +205,9 @@ func (c *Config) buy(ctx context.Context, u *url.URL, params url.Values) (*Grant
 		cancel(context.DeadlineExceeded)
 	}
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("b24oauth: exchange of a code: %w", ended)
+		return nil, gaveUp()
 	}
-	failure := unavailable("the authorization server has not answered within %v: %w", c.refreshTimeout(), ended)
+	failure := unavailable("the authorization server has not answered within %v: %w", c.refreshTimeout(), context.DeadlineExceeded)
 	failure.server = u.Host
 	return nil, failure
 }

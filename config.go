@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/b24go/b24oauth/internal/address"
+	"github.com/b24go/b24oauth/internal/ctxend"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/registry"
 )
@@ -265,9 +266,10 @@ func (c *Config) Flush(ctx context.Context) error {
 	const atATime = 16 // so that thousands do not ask the Store for a connection at once
 	slots := make(chan struct{}, atATime)
 	var (
-		wg   sync.WaitGroup
-		mu   sync.Mutex // guards errs
-		errs []error
+		wg      sync.WaitGroup
+		mu      sync.Mutex // guards what follows
+		errs    []error
+		secrets []string
 	)
 	for _, s := range c.sources.All() {
 		if !s.source.Busy() {
@@ -277,6 +279,7 @@ func (c *Config) Flush(ctx context.Context) error {
 			if f := s.source.Flush(ctx, slots); f != nil {
 				mu.Lock()
 				defer mu.Unlock()
+				secrets = append(secrets, s.secrets()...)
 				errs = append(errs, fmt.Errorf("b24oauth: grant %q: its newest token pair is not saved: %w", s.key, s.failure(f)))
 			}
 		})
@@ -285,7 +288,11 @@ func (c *Config) Flush(ctx context.Context) error {
 	if store, ok := c.store().(interface{ Flush(context.Context) error }); ok {
 		errs = append(errs, store.Flush(ctx))
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err != nil && ctx.Err() != nil {
+		return redact.Error(ctxend.Wrap("b24oauth: Flush: gave up", errors.Join(ctxend.Of(ctx), err)), secrets...)
+	}
+	return err
 }
 
 // String describes the application without its secret.

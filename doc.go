@@ -51,8 +51,10 @@
 //     soon as the Store allows: for ten seconds by itself, afterwards with
 //     later calls and by [Config.Flush]. Each failure is logged and an Event.
 //     Without exclusivity in the Store nothing is refreshed at all.
-//  3. A caller's context ends only its own waiting, with an error that wraps
-//     the context's. The renewal goes on: callers wait at most
+//  3. A caller's context ends only its own waiting, with an error such as
+//     net/http's: a net.Error whose Timeout tells a deadline from a
+//     cancellation, with the context's error and its cause within. The renewal
+//     goes on: callers wait at most
 //     Config.RefreshTimeout each for reading the Store, for exclusivity and for
 //     the exchange, and ten seconds for saving.
 //  4. Nobody fails, and nobody waits, while a token works: not in a process that
@@ -150,6 +152,7 @@
 //	internal/tokenresponse  which answers of the authorization server bring one
 //	internal/lifetime       how long a token lives, whatever is said of it
 //	internal/redact         what is left of an error, a panic or a trace without its secrets
+//	internal/ctxend         the error of a caller whose own context has ended
 //	internal/keylock        exclusivity within a process, by key
 //	internal/registry       one source for each key, for as long as anybody uses it
 //	internal/phptest        what PHP itself makes of a request, for tests

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/b24go/b24oauth/internal/ctxend"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/renew"
 	"github.com/b24go/b24oauth/internal/tokenresponse"
@@ -212,9 +213,24 @@ func failureOf(err error, key string) *renew.Failure {
 // failure returns the error that callers get when there is no token.
 func (s *TokenSource) failure(f *renew.Failure) error {
 	if f.Class == renew.GaveUp {
-		return fmt.Errorf("b24oauth: grant %q: gave up waiting: a renewal in flight goes on, and Config.Flush waits for it as long as its own context lasts: %w", s.key, f.Err)
+		return s.gaveUp("gave up waiting: a renewal in flight goes on, and Config.Flush waits for it as long as its own context lasts", f.Err)
 	}
 	return s.tokenError(f)
+}
+
+// gaveUp returns the error of a caller whose context has ended. The cause that
+// the caller gave that may quote anything.
+func (s *TokenSource) gaveUp(what string, end error) error {
+	return redact.Error(ctxend.Wrap(fmt.Sprintf("b24oauth: grant %q: %s", s.key, what), end), s.secrets()...)
+}
+
+// secrets returns what must not be told of the grant.
+func (s *TokenSource) secrets() []string {
+	secrets := []string{s.cfg.ClientSecret}
+	if c := s.source.Known(); c != nil {
+		secrets = append(secrets, c.Grant.AccessToken, c.Grant.RefreshToken, c.Grant.ApplicationToken)
+	}
+	return secrets
 }
 
 // tokenError returns the failure of a job.

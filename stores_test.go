@@ -81,6 +81,17 @@ func (h *faultyStore) failSaves() {
 	})
 }
 
+// hang makes the Store answer nothing until a caller's context ends, and then
+// say so in its driver's own words.
+func (h *faultyStore) hang() {
+	end := func(ctx context.Context) error {
+		<-ctx.Done()
+		return errors.New("driver: the operation was cancelled")
+	}
+	h.onLoad(func(ctx context.Context) (*b24oauth.Grant, error) { return nil, end(ctx) })
+	h.onUpdate(func(ctx context.Context, _ updateFunc) error { return end(ctx) })
+}
+
 // storeDirectly stores a grant as another process would.
 func storeDirectly(t *testing.T, store b24oauth.Store, key string, g *b24oauth.Grant) {
 	t.Helper()

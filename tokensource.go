@@ -14,6 +14,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/b24go/b24oauth/internal/address"
+	"github.com/b24go/b24oauth/internal/ctxend"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/renew"
 )
@@ -159,7 +160,10 @@ func (s *TokenSource) Grant(ctx context.Context) (*Grant, error) {
 		return nil, err
 	}
 	h, f := s.source.Stored(ctx)
-	if f != nil {
+	switch {
+	case f != nil && f.Class == renew.StoreFailed && ctx.Err() != nil: // in whatever words the Store says so
+		return nil, s.gaveUp("gave up waiting for the Store", ctxend.Of(ctx))
+	case f != nil:
 		return nil, s.failure(f)
 	}
 	return h.Grant.clone(), nil

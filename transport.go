@@ -37,8 +37,9 @@ import (
 // again, from Request.GetBody, which http.NewRequest sets for the usual
 // readers, or because nobody has read it; otherwise the portal's refusal
 // reaches the caller, whole, and the next request has the new token.
-// If there is no token to be had, RoundTrip returns a *[TokenError], and if
-// the request's context ends while it waits for one, the context's error.
+// If there is no token to be had, RoundTrip returns a *[TokenError]; if the
+// request's context ends while it waits for one, a net.Error with the context's
+// error and its cause within, as net/http does.
 //
 // Transport keeps to the contract of RoundTripper: it does not change the
 // request, which is also the Response's Request, and its body is closed once.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/authparam"
+	"github.com/b24go/b24oauth/internal/ctxend"
 )
 
 // body is that of the caller's request, which may have to be sent twice and
@@ -142,7 +143,7 @@ func (b *body) sniffJSON() (object bool, err error) {
 	}
 	b.prefix, object, err = authparam.SniffJSONObject(b.req.Body)
 	if err != nil && ctx.Err() != nil {
-		err = ctx.Err()
+		err = ctxend.Wrap("b24oauth: the request's body was not read to its end", ctxend.Of(ctx))
 	}
 	return object, err
 }

@@ -87,7 +87,7 @@ func (r *Request) Prepare(token string, to address.Portal) (*http.Request, error
 	if r.placement == Auto {
 		var err error
 		if kind, err = r.body.sniff(to.Path); err != nil {
-			return nil, err
+			return nil, redact.Error(err, token)
 		}
 	}
 	if !r.body.none() {

@@ -17,12 +17,14 @@ type redactedError struct {
 	causes  []error
 	is      func(target error) bool // a field with the error itself would be printed by %#v
 	timeout bool
+	passes  bool // what Temporary says
 }
 
 func (e *redactedError) Error() string        { return e.text }
 func (e *redactedError) Is(target error) bool { return e.is(target) }
 func (e *redactedError) Unwrap() []error      { return e.causes }
 func (e *redactedError) Timeout() bool        { return e.timeout }
+func (e *redactedError) Temporary() bool      { return e.passes }
 
 // MarshalText makes JSON tell the error and no more than Error does.
 func (e *redactedError) MarshalText() ([]byte, error) { return []byte(e.text), nil }
@@ -37,12 +39,16 @@ func Error(err error, secrets ...string) error {
 	if err == nil || len(secrets) == 0 || !shows(err, secrets) {
 		return err
 	}
-	var t interface{ Timeout() bool }
+	var (
+		t interface{ Timeout() bool }
+		p interface{ Temporary() bool }
+	)
 	return &redactedError{
 		text:    quotedQuery.ReplaceAllString(Text(err.Error(), secrets...), "?"+placeholder),
 		causes:  harmlessCauses(err, secrets),
 		is:      func(target error) bool { return errors.Is(err, target) },
 		timeout: errors.As(err, &t) && t.Timeout(),
+		passes:  errors.As(err, &p) && p.Temporary(),
 	}
 }
 

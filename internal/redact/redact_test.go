@@ -1,10 +1,12 @@
 package redact_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -43,6 +45,16 @@ func TestErrorLosesTheSecretAndKeepsItsHarmlessCauses(t *testing.T) {
 		}
 		if !errors.Is(got, io.ErrUnexpectedEOF) {
 			t.Errorf("%s: %v is not its cause any more", name, got)
+		}
+	}
+}
+
+func TestRedactedTimeoutIsStillANetError(t *testing.T) {
+	for _, cause := range []error{context.DeadlineExceeded, context.Canceled} {
+		err := redact.Error(fmt.Errorf("%s: %w", secret, cause), secret)
+		ne, ok := err.(net.Error)
+		if want := cause == context.DeadlineExceeded; !ok || ne.Timeout() != want || ne.Temporary() != want {
+			t.Errorf("%v: a net.Error: %v; want one that is a timeout: %v", err, ok, want)
 		}
 	}
 }

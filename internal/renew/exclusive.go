@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	"github.com/b24go/b24oauth/internal/ctxend"
 )
 
 const (
@@ -54,7 +56,7 @@ func (s *Source[G]) update(caller context.Context, j *job[G], wait time.Duration
 	switch {
 	case err == nil || j.exclusive || ctx.Err() == nil:
 	case caller.Err() != nil:
-		err = &Failure{Class: GaveUp, Err: caller.Err()}
+		err = &Failure{Class: GaveUp, Err: ctxend.Of(caller)}
 	default:
 		err = fmt.Errorf("%w (%w): %w", errWaitOver, context.Cause(ctx), err)
 	}

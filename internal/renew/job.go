@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/b24go/b24oauth/internal/ctxend"
 )
 
 // Two that work on one grant at once would each hold a pair that the other
@@ -92,7 +94,7 @@ func (s *Source[G]) await(ctx context.Context, j *job[G], served func() bool) *F
 		select {
 		case <-news:
 		case <-ctx.Done():
-			return &Failure{Class: GaveUp, Err: ctx.Err()}
+			return &Failure{Class: GaveUp, Err: ctxend.Of(ctx)}
 		}
 	}
 }
@@ -187,7 +189,7 @@ func (s *Source[G]) settled(ctx context.Context) *Failure {
 		select {
 		case <-news:
 		case <-ctx.Done():
-			return &Failure{Class: GaveUp, Err: ctx.Err()}
+			return &Failure{Class: GaveUp, Err: ctxend.Of(ctx)}
 		}
 	}
 }

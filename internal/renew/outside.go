@@ -100,7 +100,7 @@ const (
 	Late                            // the server has not answered in time; the exchange goes on
 	Unstoppable                     // the exchange was given up, and goes on all the same
 	Overrun                         // the job has gone on for too long, and goes on
-	GaveUp                          // the caller's context ended while it waited; Err is the context's
+	GaveUp                          // the caller's context ended while it waited; Err is a *ctxend.Error
 	Panicked                        // code that the job called has panicked: Err is a *PanicError
 	Vanished                        // code that the job called has ended its goroutine
 )

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/b24go/b24oauth/internal/ctxend"
 )
 
 // store saves the unsaved grant, unless the Store has a newer one by now, which
@@ -80,7 +82,7 @@ func (s *Source[G]) Flush(ctx context.Context, slots chan struct{}) *Failure {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
-			return &Failure{Class: GaveUp, Err: ctx.Err()}
+			return &Failure{Class: GaveUp, Err: ctxend.Of(ctx)}
 		}
 		f := s.flush(ctx)
 		<-slots
