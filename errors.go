@@ -22,16 +22,19 @@ import (
 var (
 	// ErrReauthorize: the refresh token is no longer good. A user of the
 	// portal has to install or authorize the application again, and the new
-	// grant goes to [Config.Save].
+	// grant goes to [Config.Save]. If it comes back, look for a copy of the grant
+	// in another Store, such as a copied database or a temporary folder of each
+	// function: each refresh there uses up the token here.
 	ErrReauthorize = errors.New("b24oauth: the application must be authorized again")
 
 	// ErrMisconfigured: the application's own configuration is wrong, by the
 	// authorization server's word or found so before it was asked.
 	ErrMisconfigured = errors.New("b24oauth: the application's configuration is wrong")
 
-	// ErrPaymentRequired: the portal's subscription or licence has ended. The
-	// stored grant may work again once that is settled.
-	ErrPaymentRequired = errors.New("b24oauth: the portal's subscription has ended")
+	// ErrPaymentRequired: the portal's subscription or licence, or the period of
+	// a paid or trial application there, has ended. The stored grant may work
+	// again once that is settled.
+	ErrPaymentRequired = errors.New("b24oauth: the portal's subscription, or the application's period there, has ended")
 
 	// ErrUnavailable: the authorization server or the Store could not be had.
 	// It passes by itself; the package asks again, with growing pauses.
@@ -53,6 +56,19 @@ var (
 // ErrReauthorize, ErrMisconfigured, ErrPaymentRequired, ErrUnavailable,
 // ErrNoGrant and ErrOutdated; [errors.As] also finds an *oauth2.RetrieveError
 // if the server answered, whose Response has a status only.
+//
+// What repeats requests above a [Transport] should leave a Permanent error
+// alone. Policies that ask an error for Temporary or Timeout do, such as those of
+// the AWS SDK; the default ones of go-retryablehttp and resty ask nothing and
+// repeat, so give them a condition of your own, and wrap the error in what
+// cenkalti/backoff's Permanent returns:
+//
+//	client.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+//		if e, ok := errors.AsType[*b24oauth.TokenError](err); ok && e.Permanent() {
+//			return false, err
+//		}
+//		return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
+//	}
 type TokenError struct {
 	Key         string // the grant's key; empty for a code exchange, and for a mistake that concerns no grant alone
 	Code        string // the server's error code, such as invalid_grant; empty if it gave none
@@ -71,7 +87,7 @@ var tokenErrorCodes = map[string]struct {
 	kind error
 	hint string
 }{
-	"invalid_grant":          {ErrReauthorize, "the refresh token or code is unknown or used up: authorize the application on the portal again and store the new grant with Config.Save"},
+	"invalid_grant":          {ErrReauthorize, "the refresh token or code is unknown or used up, perhaps by a copy of the grant in another Store: authorize the application on the portal again and store the new grant with Config.Save"},
 	"expired_token":          {ErrReauthorize, "the refresh token has expired: authorize the application on the portal again and store the new grant with Config.Save"},
 	"not_installed":          {ErrReauthorize, "the application is not installed on the portal any more: install it again"},
 	"wrong_client":           {ErrMisconfigured, "the authorization server does not know this client id: check Config.ClientID (BITRIX24_CLIENT_ID)"},
@@ -81,7 +97,7 @@ var tokenErrorCodes = map[string]struct {
 	"unauthorized_client":    {ErrMisconfigured, "the application may not use this grant: check its card in Bitrix24"},
 	"insufficient_scope":     {ErrMisconfigured, "Config.Scopes asks for more than the application's card allows"},
 	"invalid_scope":          {ErrMisconfigured, "Config.Scopes asks for what the application's card does not know"},
-	"payment_required":       {ErrPaymentRequired, "the portal's subscription has ended; the grant may work again after payment"},
+	"payment_required":       {ErrPaymentRequired, "the portal's subscription, or the paid or trial period of the application there, has ended; the grant may work again after payment"},
 	"verification_needed":    {ErrPaymentRequired, "the self-hosted portal has no valid licence; the grant may work again when it has"},
 }
 
@@ -112,6 +128,8 @@ func (e *TokenError) Error() string {
 		}
 		if c, ok := tokenErrorCodes[strings.ToLower(e.Code)]; ok && c.kind == e.kind {
 			b.WriteString(": " + c.hint)
+		} else if tokenresponse.Busy(e.StatusCode) {
+			b.WriteString(": " + tokenresponse.BusyText)
 		}
 	case e.StatusCode != 0:
 		fmt.Fprintf(&b, "no token from %s (status %d)", e.whom(), e.StatusCode)
@@ -137,12 +155,16 @@ func (e *TokenError) whom() string {
 // Unwrap returns the cause.
 func (e *TokenError) Unwrap() error { return e.Err }
 
-// Timeout reports whether the cause was a timeout, as net.Error does and
-// *url.Error asks.
+// Timeout reports whether the cause was a timeout that passes, as net.Error does
+// and *url.Error asks.
 func (e *TokenError) Timeout() bool {
 	var t interface{ Timeout() bool }
-	return errors.As(e.Err, &t) && t.Timeout()
+	return e.Temporary() && errors.As(e.Err, &t) && t.Timeout()
 }
+
+// Temporary is the opposite of Permanent, as net.Error has it and *url.Error
+// asks: what repeats requests by that word repeats none for a dead grant.
+func (e *TokenError) Temporary() bool { return !e.Permanent() }
 
 // MarshalText returns what Error does, so that JSON tells the cause, and no
 // more than Error would.

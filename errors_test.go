@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-retryablehttp"
 	"golang.org/x/oauth2"
 
 	"github.com/b24go/b24oauth"
@@ -46,28 +47,30 @@ func refusals() []refusal {
 	}
 	status := func(s string) string { return "no token from " + server + " (status " + s + "): " }
 	const (
-		notJSON   = "the answer is no JSON object, or a damaged one: if it stays so, check Config.TokenURL"
-		webPage   = "the answer is a web page instead of JSON, as a proxy or a server under maintenance sends it: if it stays so, check Config.TokenURL"
+		busy      = "it is temporarily unavailable; "
+		notJSON   = "the answer is no JSON object, or a damaged one"
+		webPage   = "the answer is a web page instead of JSON"
 		empty     = "the answer is empty"
-		nothing   = "the answer is neither a token nor an error code: if it stays so, check Config.TokenURL"
+		nothing   = "the answer is neither a token nor an error code"
+		address   = ": if it stays so, check Config.TokenURL"
 		redirect  = "the answer is a redirect, which is not followed with the client secret: check Config.TokenURL"
 		malformed = ": the authorization server found the request malformed: check Config.TokenURL and Config.TokenMethod"
 	)
 	return []refusal{
 		code(b24oauth.ErrMisconfigured, 200, "wrong_client", ": the authorization server does not know this client id: check Config.ClientID (BITRIX24_CLIENT_ID)"),
 		code(b24oauth.ErrMisconfigured, 400, "invalid_client", ": check Config.ClientSecret (BITRIX24_CLIENT_SECRET) and that the application is installed on the portal"),
-		code(b24oauth.ErrReauthorize, 400, "invalid_grant", ": the refresh token or code is unknown or used up"+again),
+		code(b24oauth.ErrReauthorize, 400, "invalid_grant", ": the refresh token or code is unknown or used up, perhaps by a copy of the grant in another Store"+again),
 		code(b24oauth.ErrMisconfigured, 400, "invalid_request", malformed),
 		code(b24oauth.ErrMisconfigured, 400, "unsupported_grant_type", malformed),
 		code(b24oauth.ErrMisconfigured, 400, "unauthorized_client", ": the application may not use this grant: check its card in Bitrix24"),
 		code(b24oauth.ErrReauthorize, 401, "expired_token", ": the refresh token has expired"+again),
 		code(b24oauth.ErrReauthorize, 401, "NOT_INSTALLED", ": the application is not installed on the portal any more: install it again"),
-		code(b24oauth.ErrPaymentRequired, 401, "PAYMENT_REQUIRED", ": the portal's subscription has ended; the grant may work again after payment"),
+		code(b24oauth.ErrPaymentRequired, 401, "PAYMENT_REQUIRED", ": the portal's subscription, or the paid or trial period of the application there, has ended; the grant may work again after payment"),
 		code(b24oauth.ErrMisconfigured, 403, "insufficient_scope", ": Config.Scopes asks for more than the application's card allows"),
 		code(b24oauth.ErrMisconfigured, 403, "invalid_scope", ": Config.Scopes asks for what the application's card does not know"),
 		code(b24oauth.ErrPaymentRequired, 403, "verification_needed", ": the self-hosted portal has no valid licence; the grant may work again when it has"),
 		// The code decides, whatever its case and the status.
-		code(b24oauth.ErrReauthorize, 200, "Invalid_Grant", ": the refresh token or code is unknown or used up"+again),
+		code(b24oauth.ErrReauthorize, 200, "Invalid_Grant", ": the refresh token or code is unknown or used up, perhaps by a copy of the grant in another Store"+again),
 		code(b24oauth.ErrReauthorize, 500, "EXPIRED_TOKEN", ": the refresh token has expired"+again),
 		code(b24oauth.ErrReauthorize, 200, "not_installed", ": the application is not installed on the portal any more: install it again"),
 		code(b24oauth.ErrPaymentRequired, 200, "VERIFICATION_NEEDED", ": the self-hosted portal has no valid licence; the grant may work again when it has"),
@@ -75,33 +78,39 @@ func refusals() []refusal {
 		code(b24oauth.ErrUnavailable, 400, "brand_new_code", ""),
 		code(b24oauth.ErrUnavailable, 401, "QUERY_LIMIT_EXCEEDED", ""),
 		{"a code with a description", answers(400, `{"error":"invalid_grant","error_description":"  Refresh \"token\"\nis bad "}`), b24oauth.ErrReauthorize, "invalid_grant", 400,
-			server + ` answered invalid_grant (status 400, "  Refresh \"token\"\nis bad "): the refresh token or code is unknown or used up` + again},
+			server + ` answered invalid_grant (status 400, "  Refresh \"token\"\nis bad "): the refresh token or code is unknown or used up, perhaps by a copy of the grant in another Store` + again},
 		{"a code unfit for a log", answers(400, `{"error":"in\nvalid <b>"}`), b24oauth.ErrUnavailable, "unreadable_code", 400, server + " answered unreadable_code (status 400)"},
 		{"a code without end", answers(400, `{"error":"`+strings.Repeat("a", 65)+`"}`), b24oauth.ErrUnavailable, "unreadable_code", 400, server + " answered unreadable_code (status 400)"},
 		{"a code and a token", answers(200, `{"error":"invalid_client","access_token":"a"}`), b24oauth.ErrMisconfigured, "invalid_client", 200,
 			server + " answered invalid_client (status 200): check Config.ClientSecret (BITRIX24_CLIENT_SECRET) and that the application is installed on the portal"},
 
-		passing("500 HTML", answers(500, "<!DOCTYPE html>"), 500, status("500")+webPage),
-		passing("502 HTML", html, 502, status("502")+webPage),
-		passing("200 HTML", answers(200, "\r\n <html>"), 200, status("200")+webPage),
-		passing("503", answers(503, ""), 503, status("503")+empty),
-		passing("408", answers(408, "timeout"), 408, status("408")+notJSON),
-		passing("429", answers(429, "{}"), 429, status("429")+nothing),
-		passing("429 with Retry-After", answers(429, "{}", "Retry-After", "120"), 429, status("429")+nothing+"; it wants to be left alone for 2m0s"),
-		passing("404", answers(404, "404 page not found"), 404, status("404")+notJSON),
+		passing("500 HTML", answers(500, "<!DOCTYPE html>"), 500, status("500")+busy+webPage),
+		passing("502 HTML", html, 502, status("502")+busy+webPage),
+		passing("200 HTML", answers(200, "\r\n <html>"), 200, status("200")+webPage+address),
+		passing("503", answers(503, ""), 503, status("503")+busy+empty),
+		passing("504 broken JSON", answers(504, `{"error":"inv`), 504, status("504")+busy+notJSON),
+		passing("520 text", answers(520, "origin error"), 520, status("520")+busy+notJSON),
+		passing("429 HTML", answers(429, "<html>"), 429, status("429")+busy+webPage),
+		passing("403 HTML", answers(403, "<html>"), 403, status("403")+webPage),
+		passing("405 HTML", answers(405, "<html>"), 405, status("405")+webPage+address),
+		code(b24oauth.ErrUnavailable, 503, "QUERY_LIMIT_EXCEEDED", ": it is temporarily unavailable"),
+		passing("408", answers(408, "timeout"), 408, status("408")+busy+notJSON),
+		passing("429", answers(429, "{}"), 429, status("429")+busy+nothing),
+		passing("429 with Retry-After", answers(429, "{}", "Retry-After", "120"), 429, status("429")+busy+nothing+"; it wants to be left alone for 2m0s"),
+		passing("404", answers(404, "404 page not found"), 404, status("404")+notJSON+address),
 		passing("400 without a code", answers(400, `{"error":null}`), 400, status("400")+nothing),
-		passing("500 with a token", answers(500, `{"access_token":"a"}`), 500, status("500")+nothing),
-		passing("200, empty", answers(200, ""), 200, status("200")+empty),
-		passing("200, blank", answers(200, " \n"), 200, status("200")+empty),
-		passing("200, JSON null", answers(200, "null"), 200, status("200")+notJSON),
-		passing("200, a JSON list", answers(200, `[{"access_token":"a"}]`), 200, status("200")+notJSON),
-		passing("200, a JSON string", answers(200, `"access_token"`), 200, status("200")+notJSON),
-		passing("200, truncated JSON", answers(200, `{"access_token":"a","refresh_tok`), 200, status("200")+notJSON),
-		passing("200, no access token", answers(200, `{"refresh_token":"r","expires_in":3600}`), 200, status("200")+nothing),
-		passing("200, an empty access token", answers(200, `{"access_token":"","refresh_token":"r"}`), 200, status("200")+nothing),
-		passing("200, an access token that is a list", answers(200, `{"access_token":["a"]}`), 200, status("200")+nothing),
-		passing("200, an error that is an object", answers(200, `{"error":{"code":"x"}}`), 200, status("200")+nothing),
-		passing("200, over 1 MiB", answers(200, `{"access_token":"`+strings.Repeat("a", 1<<20)+`"}`), 200, status("200")+"the answer is larger than 1 MiB"),
+		passing("500 with a token", answers(500, `{"access_token":"a"}`), 500, status("500")+busy+nothing),
+		passing("200, empty", answers(200, ""), 200, status("200")+empty+address),
+		passing("200, blank", answers(200, " \n"), 200, status("200")+empty+address),
+		passing("200, JSON null", answers(200, "null"), 200, status("200")+notJSON+address),
+		passing("200, a JSON list", answers(200, `[{"access_token":"a"}]`), 200, status("200")+notJSON+address),
+		passing("200, a JSON string", answers(200, `"access_token"`), 200, status("200")+notJSON+address),
+		passing("200, truncated JSON", answers(200, `{"access_token":"a","refresh_tok`), 200, status("200")+notJSON+address),
+		passing("200, no access token", answers(200, `{"refresh_token":"r","expires_in":3600}`), 200, status("200")+nothing+address),
+		passing("200, an empty access token", answers(200, `{"access_token":"","refresh_token":"r"}`), 200, status("200")+nothing+address),
+		passing("200, an access token that is a list", answers(200, `{"access_token":["a"]}`), 200, status("200")+nothing+address),
+		passing("200, an error that is an object", answers(200, `{"error":{"code":"x"}}`), 200, status("200")+nothing+address),
+		passing("200, over 1 MiB", answers(200, `{"access_token":"`+strings.Repeat("a", 1<<20)+`"}`), 200, status("200")+"the answer is larger than 1 MiB"+address),
 		passing("a redirect", answers(302, "", "Location", "https://evil.example/"), 302, status("302")+redirect),
 		passing("a redirect that asks for the same again", answers(307, "", "Location", "/oauth/token/"), 307, status("307")+redirect),
 		passing("a redirect to nowhere", answers(301, `{"access_token":"a"}`), 301, status("301")+redirect),
@@ -243,4 +252,51 @@ func TestErrorWithoutAReasonIsReportedAllTheSame(t *testing.T) {
 			t.Errorf("error %v, want %s", err, want)
 		}
 	})
+}
+
+// A dead or missing grant that is repeated makes a caller wait for nothing.
+func TestRetryingLeavesAPermanentErrorAlone(t *testing.T) {
+	type asked interface {
+		error
+		Timeout() bool
+		Temporary() bool
+	}
+	policies := map[string]func(error) bool{
+		"what net.Error and *url.Error are asked": func(err error) bool {
+			e, ok := errors.AsType[asked](err)
+			return ok && (e.Temporary() || e.Timeout())
+		},
+		"go-retryablehttp's, as TokenError says": func(err error) bool {
+			if e, ok := errors.AsType[*b24oauth.TokenError](err); ok && e.Permanent() {
+				return false
+			}
+			again, _ := retryablehttp.DefaultRetryPolicy(context.Background(), nil, err)
+			return again
+		},
+	}
+	for name, c := range map[string]struct {
+		answer tokenServer
+		key    string
+		again  bool
+	}{
+		"a dead grant":             {answers(400, `{"error":"invalid_grant"}`), key, false},
+		"a missing grant":          {nil, "nothing", false},
+		"a wrong secret":           {answers(400, `{"error":"invalid_client"}`), key, false},
+		"a payment to be made":     {answers(401, `{"error":"PAYMENT_REQUIRED"}`), key, false},
+		"maintenance":              {answers(503, "<html>"), key, true},
+		"a connection that breaks": {func(*http.Request) (*http.Response, error) { return nil, io.EOF }, key, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			config := endpointConfig(c.answer)
+			if err := config.Save(t.Context(), key, spent()); err != nil {
+				t.Fatal(err)
+			}
+			_, err := config.Client(c.key).Get("https://portal.bitrix24.com/rest/profile")
+			for policy, again := range policies {
+				if again(err) != c.again {
+					t.Errorf("%s repeats %s: %v; want %v (%v)", policy, name, !c.again, c.again, err)
+				}
+			}
+		})
+	}
 }

@@ -324,7 +324,7 @@ func TestGuarantee9VerdictIsAskedForOnceByAllProcesses(t *testing.T) {
 
 // hint is what an error says is to be done about a verdict.
 var hint = map[string]string{
-	"invalid_grant": "the refresh token or code is unknown or used up: authorize the application on the portal again and store the new grant with Config.Save",
+	"invalid_grant": "the refresh token or code is unknown or used up, perhaps by a copy of the grant in another Store: authorize the application on the portal again and store the new grant with Config.Save",
 	"expired_token": "the refresh token has expired: authorize the application on the portal again and store the new grant with Config.Save",
 	"NOT_INSTALLED": "the application is not installed on the portal any more: install it again",
 }

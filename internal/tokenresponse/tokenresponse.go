@@ -105,22 +105,47 @@ func Read(resp *http.Response, sent time.Time) (*Tokens, *Failure) {
 }
 
 // whatElse says what is wrong with an answer that has neither tokens nor a code.
+// Its status comes first: whoever reads of Config.TokenURL under a 503 looks for
+// a mistake of his own while the server is under maintenance.
 func whatElse(resp *http.Response, o object, data []byte, err error) error {
+	if status := resp.StatusCode; status >= 300 && status < 400 {
+		return errors.New("the answer is a redirect, which is not followed with the client secret: check Config.TokenURL")
+	}
+	what := whatBody(o, data, err)
+	switch status := resp.StatusCode; {
+	case Busy(status):
+		return fmt.Errorf("%s; %w", BusyText, what)
+	case err != nil && err != io.EOF: // it came from the right place, as far as it came
+	case status < 300, status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusGone:
+		return fmt.Errorf("%w: if it stays so, check Config.TokenURL", what)
+	}
+	return what
+}
+
+// whatBody says what came in place of an answer.
+func whatBody(o object, data []byte, err error) error {
 	switch start := bytes.TrimSpace(data); {
 	case err != nil && err != io.EOF:
 		return fmt.Errorf("the answer broke off: %w", redact.WithoutURL(err))
 	case len(data) > maxBody:
 		return errors.New("the answer is larger than 1 MiB")
-	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		return errors.New("the answer is a redirect, which is not followed with the client secret: check Config.TokenURL")
 	case len(start) == 0:
 		return errors.New("the answer is empty")
 	case o.complete && o.alone:
-		return errors.New("the answer is neither a token nor an error code: if it stays so, check Config.TokenURL")
+		return errors.New("the answer is neither a token nor an error code")
 	case bytes.HasPrefix(start, []byte("<")):
-		return errors.New("the answer is a web page instead of JSON, as a proxy or a server under maintenance sends it: if it stays so, check Config.TokenURL")
+		return errors.New("the answer is a web page instead of JSON")
 	}
-	return errors.New("the answer is no JSON object, or a damaged one: if it stays so, check Config.TokenURL")
+	return errors.New("the answer is no JSON object, or a damaged one")
+}
+
+// BusyText says what a busy server is.
+const BusyText = "it is temporarily unavailable"
+
+// Busy reports whether the status alone says that the server cannot answer at
+// present.
+func Busy(status int) bool {
+	return status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == http.StatusTooManyRequests || status >= 500
 }
 
 // UnreadableCode stands for a code that cannot be shown.
