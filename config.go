@@ -17,6 +17,7 @@ import (
 	"github.com/b24go/b24oauth/internal/ctxend"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/registry"
+	"github.com/b24go/b24oauth/internal/safehttp"
 )
 
 // Defaults and limits of Config.
@@ -124,6 +125,8 @@ func (c *Config) check() error {
 		return configError("Config.ClientSecret is empty: set it, or BITRIX24_CLIENT_SECRET for ConfigFromEnv")
 	case c.TokenMethod != "" && c.TokenMethod != http.MethodGet && c.TokenMethod != http.MethodPost:
 		return configError("Config.TokenMethod is %q: it must be GET, POST or empty", c.TokenMethod)
+	case c.TokenClient != nil && safehttp.LeadsTo(c.TokenClient.Transport, isTransport):
+		return configError("Config.TokenClient's Transport is, or leads to, a Transport, which would wait for the very token that is asked for: give TokenClient what sends the requests")
 	case c.EarlyExpiry < 0 || c.RefreshTimeout < 0:
 		return configError("Config.EarlyExpiry and Config.RefreshTimeout must not be negative")
 	}

@@ -56,7 +56,10 @@ type Transport struct {
 	// http.Client inside does: that one takes the token along, and what it
 	// says to have found elsewhere is an error here. go-retryablehttp's is used
 	// by way of a copy that follows none; it still logs each URL, token
-	// included, unless its client's Logger is nil.
+	// included, unless its client's Logger is nil. It must not lead to another
+	// Transport, whose grant would act instead: that is an error if it is one,
+	// or oauth2's or go-retryablehttp's over one, and cannot be seen if it is
+	// inside of any other.
 	Base http.RoundTripper
 
 	// Placement says where the token goes. Zero: PlaceAuto.
@@ -96,6 +99,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case t.Source == nil || renewable && src == nil:
 		outgoing.CloseBody(req)
 		return nil, configError("Transport.Source is nil: set it to Config.TokenSource(key), or to another oauth2.TokenSource")
+	case safehttp.LeadsTo(t.Base, isTransport):
+		outgoing.CloseBody(req)
+		return nil, configError("Transport.Base (%T) is, or leads to, a Transport: the grant of that one would act instead of this one's. Give each http.Client one Transport, and Base what sends the requests", t.base())
 	case req.URL == nil:
 		outgoing.CloseBody(req)
 		return nil, errors.New("b24oauth: the request has no URL")
@@ -205,6 +211,12 @@ func (t *Transport) base() http.RoundTripper {
 		return t.Base
 	}
 	return http.DefaultTransport
+}
+
+// isTransport reports whether rt is a Transport, or a type that embeds one.
+func isTransport(rt http.RoundTripper) bool {
+	_, ok := rt.(interface{ placement() outgoing.Placement })
+	return ok
 }
 
 func (t *Transport) placement() outgoing.Placement {
