@@ -25,7 +25,10 @@ const (
 	defaultEarlyExpiry    = 60 * time.Second
 	defaultRefreshTimeout = 15 * time.Second
 
-	idleLimit = 2 * time.Hour // after which a source that nobody uses may go
+	// A source that nobody has used for so long may go. One without a grant, of
+	// which anybody can make any number who chooses the keys, may go soon.
+	idleLimit    = 2 * time.Hour
+	missingLimit = time.Minute
 )
 
 // Config is one Bitrix24 application: its credentials, and where its grants
@@ -167,12 +170,10 @@ func (c *Config) TokenSource(key string) *TokenSource {
 	create := func() *TokenSource {
 		s := &TokenSource{cfg: c, key: key}
 		s.source.Init((*outside)(s), c.earlyExpiry(), c.refreshTimeout())
-		s.used.Store(now.Unix() / 60)
+		s.used.Store(now.Unix())
 		return s
 	}
-	s := c.sources.Get(key, now, create, func(s *TokenSource) bool {
-		return s.idleSince(now) > idleLimit && !s.source.Busy()
-	})
+	s := c.sources.Get(key, now, create, func(s *TokenSource) bool { return s.isIdle(now) })
 	s.touch(now)
 	return s
 }

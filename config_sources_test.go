@@ -191,3 +191,43 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// Who chooses the keys can make any number of sources without a grant.
+func TestSourcesWithoutAGrantAreForgottenAfterAMinute(t *testing.T) {
+	const keys = 10_000
+	for name, use := range map[string]func(*b24oauth.TokenSource){
+		"never used": func(*b24oauth.TokenSource) {},
+		"no grant":   func(s *b24oauth.TokenSource) { wantFailure(t, s, b24oauth.ErrNoGrant, 0) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newProgram(t)
+			token(t, p.source)
+			missing := p.config.TokenSource("held")
+			wantFailure(t, missing, b24oauth.ErrNoGrant, 0)
+			before := heap()
+			for i := range keys {
+				use(p.config.TokenSource(fmt.Sprintf("%032x", i)))
+			}
+			each := (heap() - before) / keys
+			calls := func(n int) {
+				for range n {
+					p.config.TokenSource(key)
+				}
+				runtime.GC()
+			}
+			<-time.After(61 * time.Second)
+			calls(keys / 100)
+			weakly := (int64(heap()) - int64(before)) / keys
+			<-time.After(30 * time.Second)
+			calls(keys / 100)
+			after := (int64(heap()) - int64(before)) / keys
+			t.Logf("%s: %d bytes for each key, %d after a minute, %d after another half", name, each, weakly, after)
+			if weakly > 150 || after > 10 {
+				t.Errorf("%s: %d bytes for each key, %d after a minute, %d after another half", name, each, weakly, after)
+			}
+			if p.config.TokenSource("held") != missing || p.config.TokenSource(key) != p.source {
+				t.Error("a source that somebody has was given up")
+			}
+		})
+	}
+}

@@ -27,7 +27,7 @@ import (
 type TokenSource struct {
 	cfg    *Config
 	key    string
-	used   atomic.Int64 // Unix time of the last use, to the minute
+	used   atomic.Int64 // Unix time of the last use that was noted
 	source renew.Source[*heldGrant]
 }
 
@@ -278,17 +278,24 @@ func (c *Config) replacement(stored, g *Grant) (*Grant, error) {
 	return next, nil
 }
 
-// touch notes the use, at most once a minute: an atomic write for every call
-// would be one cache line for all cores.
+// touch notes the use, if none was in the last half of missingLimit: an atomic
+// write for every call would be one cache line for all cores.
 func (s *TokenSource) touch(now time.Time) {
-	minute := now.Unix() / 60
-	if s.used.Load() != minute && s.used.Swap(minute) != minute {
-		s.cfg.sources.Use(s.key, s)
+	was, is := s.used.Load(), now.Unix()
+	if d := is - was; d >= 0 && d < int64(missingLimit/time.Second)/2 || !s.used.CompareAndSwap(was, is) {
+		return
 	}
+	s.cfg.sources.Use(s.key, s, now, func(s *TokenSource) bool { return s.isIdle(now) })
 }
 
-func (s *TokenSource) idleSince(now time.Time) time.Duration {
-	return now.Sub(time.Unix(s.used.Load()*60, 0))
+// isIdle reports whether the source was not used for so long that it may go,
+// unless somebody has it.
+func (s *TokenSource) isIdle(now time.Time) bool {
+	limit := idleLimit
+	if s.source.Known() == nil {
+		limit = missingLimit
+	}
+	return now.Sub(time.Unix(s.used.Load(), 0)) > limit && !s.source.Busy()
 }
 
 // String names the grant that the source is for.
