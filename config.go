@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/b24go/b24oauth/internal/address"
@@ -59,7 +60,8 @@ type Config struct {
 	// Store keeps the grants: filestore for one machine, sqlstore or redisstore
 	// for several, sealedstore over one of them to encrypt the tokens. Nil: a
 	// MemoryStore of this Config, which loses every refresh token at the
-	// program's end.
+	// program's end, and of which the Logger gets a warning; set a MemoryStore
+	// here if that is meant.
 	Store Store
 
 	// EarlyExpiry is how long before its expiry a token is renewed, but never
@@ -93,7 +95,9 @@ type Config struct {
 	// logged and otherwise ignored.
 	OnEvent func(context.Context, Event)
 
-	memory MemoryStore // used if Store is nil
+	memory   MemoryStore // used if Store is nil
+	warned   atomic.Bool // that Store is nil
+	attached atomic.Bool // the Store was given the Logger
 
 	sources registry.Registry[TokenSource]
 }
@@ -145,6 +149,27 @@ func (c *Config) store() Store {
 		return c.Store
 	}
 	return &c.memory
+}
+
+// usedStore is the store that is about to be used. No lock is held while it is
+// given the Logger, whose Handler may use this Config.
+func (c *Config) usedStore() Store {
+	s := c.store()
+	if u, ok := s.(interface{ UseLogger(*slog.Logger) }); ok && c.Logger != nil && !c.attached.Swap(true) {
+		c.survive(context.Background(), func() { u.UseLogger(c.Logger) })
+	}
+	return s
+}
+
+// warnOfMemory warns, once, of a Store that was forgotten, before grants are
+// lost with it.
+func (c *Config) warnOfMemory(ctx context.Context) {
+	if c.Store != nil || c.Logger == nil || c.warned.Swap(true) {
+		return
+	}
+	c.survive(ctx, func() {
+		c.Logger.WarnContext(ctx, "b24oauth: Config.Store is not set: grants are kept in memory only, and every refresh token is lost when the program ends; set a Store, or a MemoryStore if that is meant")
+	})
 }
 
 func (c *Config) earlyExpiry() time.Duration {
@@ -201,8 +226,9 @@ func (c *Config) Client(key string) *http.Client {
 // known nor configured, one of another application or, until that is deleted, of
 // another portal than the stored one, one without a refresh token over one that
 // has it; ErrOutdated if the stored grant descends from g or has replaced it;
-// ErrUnavailable if the Store fails. If ctx ends while Save waits for the Store,
-// the error is ctx's. Saving the stored pair once more is no error, and lifts a
+// ErrUnavailable if the Store fails, or ErrMisconfigured if it says that this
+// will not pass. If ctx ends while Save waits for the Store, the error is ctx's.
+// Saving the stored pair once more is no error, and lifts a
 // verdict on it.
 func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 	if err := c.check(); err != nil {
@@ -235,9 +261,9 @@ func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 // and no error.
 //
 // The error is a *[TokenError]: ErrMisconfigured for an empty key, a Config
-// without its credentials or a grant of another application, ErrUnavailable if
-// the Store fails. If ctx ends while Delete waits for the Store, the error is
-// ctx's.
+// without its credentials, a grant of another application or a Store that says
+// that its failure will not pass, ErrUnavailable if the Store fails otherwise. If
+// ctx ends while Delete waits for the Store, the error is ctx's.
 func (c *Config) Delete(ctx context.Context, key string) error {
 	s := c.TokenSource(key)
 	if err := s.check(); err != nil {
@@ -249,10 +275,11 @@ func (c *Config) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// Keys yields the keys of all grants in the Store, as [Lister] says. If the
-// Store is no Lister it yields one error, which wraps [errors.ErrUnsupported].
+// Keys yields the keys of all grants in the Store, as [Lister] says, with the
+// Store's own errors: ErrMisconfigured if they will not pass. If the Store is no
+// Lister it yields one error, which wraps [errors.ErrUnsupported].
 func (c *Config) Keys(ctx context.Context) iter.Seq2[string, error] {
-	if l, ok := c.store().(Lister); ok {
+	if l, ok := c.usedStore().(Lister); ok {
 		return l.Keys(ctx)
 	}
 	return func(yield func(string, error) bool) {
@@ -289,7 +316,7 @@ func (c *Config) Flush(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	if store, ok := c.store().(interface{ Flush(context.Context) error }); ok {
+	if store, ok := c.usedStore().(interface{ Flush(context.Context) error }); ok {
 		errs = append(errs, store.Flush(ctx))
 	}
 	err := errors.Join(errs...)

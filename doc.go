@@ -133,13 +133,13 @@
 //
 // A request whose token cannot be had fails with a *[TokenError], wrapped in
 // the http.Client's *url.Error. errors.Is tells who has to act:
-// [ErrReauthorize] a user of the portal, [ErrMisconfigured] the developer,
-// [ErrPaymentRequired] the portal's owner, [ErrNoGrant] whoever was to store
-// the grant, and [ErrUnavailable] nobody, it passes. A program need not end
-// for any of them: the Store is looked at again with later calls, once a
-// second at most, and a grant that another process or a new installation
-// stored is taken up. What somebody may have repaired without a new grant, a
-// setting or a payment, is asked about again every ten minutes.
+// [ErrReauthorize] a user of the portal, [ErrMisconfigured] the developer, in the
+// settings or where the Store is, [ErrPaymentRequired] the portal's owner,
+// [ErrNoGrant] whoever was to store the grant, and [ErrUnavailable] nobody, it
+// passes. A program need not end for any of them: the Store is looked at again
+// with later calls, once a second at most, and a grant that another process or a
+// new installation stored is taken up. What somebody may have repaired without a
+// new grant, a setting or a payment, is asked about again every ten minutes.
 //
 // # Where which rule is found
 //
@@ -155,6 +155,7 @@
 //	internal/ctxend         the error of a caller whose own context has ended
 //	internal/keylock        exclusivity within a process, by key
 //	internal/registry       one source for each key, for as long as anybody uses it
+//	internal/setup          the mark of a Store's error that stays until somebody changes its setup
 //	internal/phptest        what PHP itself makes of a request, for tests
 //	internal/canary         planting secrets and searching for them, for tests
 //	internal/racetest       whether the race detector runs, for tests

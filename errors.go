@@ -28,7 +28,7 @@ var (
 	ErrReauthorize = errors.New("b24oauth: the application must be authorized again")
 
 	// ErrMisconfigured: the application's own configuration is wrong, by the
-	// authorization server's word or found so before it was asked.
+	// authorization server's or the Store's word or found so before it was asked.
 	ErrMisconfigured = errors.New("b24oauth: the application's configuration is wrong")
 
 	// ErrPaymentRequired: the portal's subscription or licence, or the period of
@@ -267,6 +267,9 @@ func (s *TokenSource) tokenError(f *renew.Failure) *TokenError {
 		e = &TokenError{Code: f.Code, kind: ErrReauthorize, Err: fmt.Errorf("so it said at %s; it is asked again after a day, or by Renew(ctx, nil)", f.At.Format(time.RFC3339))}
 	case renew.Missing:
 		e = &TokenError{kind: ErrNoGrant, Err: fmt.Errorf("%w: authorize the application on the portal and store the grant with Config.Save", ErrNoGrant)}
+		if s.cfg.Store == nil {
+			e.Err = fmt.Errorf("%w; Config.Store is not set, so grants were kept in memory only and those of an earlier run are gone: set it first", e.Err)
+		}
 	case renew.Outdated:
 		e = &TokenError{kind: ErrOutdated, Err: errors.New("the grant is older than the one there is, as one is that is delivered once more: nothing has to be done; to replace the grant there is, authorize the application again")}
 	case renew.NoRefreshToken:

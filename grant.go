@@ -164,26 +164,26 @@ func (g Grant) MarshalBinary() ([]byte, error) {
 }
 
 // UnmarshalBinary reads what [Grant.MarshalBinary] wrote. Anything else, such
-// as a truncated or empty value, is an error that quotes nothing of it and
-// leaves g as it was.
+// as a truncated or empty value, is an error that quotes nothing of it, wraps
+// ErrMisconfigured and leaves g as it was.
 func (g *Grant) UnmarshalBinary(data []byte) error {
 	if len(bytes.TrimSpace(data)) == 0 {
-		return errors.New("b24oauth: stored grant is empty")
+		return damaged("b24oauth: stored grant is empty")
 	}
 	var s storedGrant
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if err := dec.Decode(&s); err != nil {
 		// The decoder's own words can quote the value.
-		return errors.New("b24oauth: stored grant is damaged: not the JSON object that MarshalBinary writes")
+		return damaged("b24oauth: stored grant is damaged: not the JSON object that MarshalBinary writes")
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return errors.New("b24oauth: stored grant is damaged: something follows its JSON object")
+		return damaged("b24oauth: stored grant is damaged: something follows its JSON object")
 	}
 	if s.Version > storedVersion {
-		return fmt.Errorf("b24oauth: stored grant has version %d, written by a later release; this one reads up to %d", s.Version, storedVersion)
+		return damaged(fmt.Sprintf("b24oauth: stored grant has version %d, written by a later release; this one reads up to %d", s.Version, storedVersion))
 	}
 	if s.Version < 1 || s.AccessToken == "" && s.RefreshToken == "" && s.Deleted.IsZero() {
-		return errors.New("b24oauth: stored value is not a grant: it has no version or no token")
+		return damaged("b24oauth: stored value is not a grant: it has no version or no token")
 	}
 	*g = Grant(s.fields)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +31,17 @@ import (
 // fn like any other. Every field of a grant is carried, whether the Store
 // knows it or not. All methods may be called concurrently. Grants handed in
 // or out are copies: neither side sees what the other does to its own.
+//
+// An error wraps ErrMisconfigured if it stays until somebody changes the setup:
+// a missing table, right or directory, a wrong password, a stored value that is
+// damaged. Callers then get that kind, with the Store's own words, and the
+// Store is asked again at a slow pace. Any other error, and all that is in
+// doubt, is taken as passing, as a network, a failover and a full disk are.
+//
+// A Store may have a method UseLogger(*slog.Logger). A Config that has a Logger
+// calls it with that, once, before its own first use of the Store, for what the
+// Store has to warn of. If several Configs share a Store, the first Logger
+// counts, and one of the Store's own before all.
 type Store interface {
 	// Load returns the grant stored under key, or an error that wraps
 	// ErrNoGrant if there is none. It never waits for an Update. ctx bounds
@@ -94,6 +106,14 @@ var (
 	// made from, so nothing was stored.
 	ErrConflict = errors.New("b24oauth: the stored grant has changed meanwhile")
 )
+
+// damaged is the error of a stored value that cannot be read until somebody
+// restores it, or updates the program.
+type damaged string
+
+func (d damaged) Error() string { return string(d) }
+
+func (damaged) Is(target error) bool { return target == ErrMisconfigured }
 
 // MemoryStore is a [Store] that ends with the process. It is for tests and
 // for programs that get a new grant at each start; any other program loses
@@ -185,7 +205,8 @@ var _ renew.Outside[*heldGrant] = (*outside)(nil)
 
 // Load implements [renew.Outside].
 func (o *outside) Load(ctx context.Context) (*heldGrant, error) {
-	g, err := o.cfg.store().Load(ctx, o.key)
+	o.cfg.warnOfMemory(ctx)
+	g, err := o.cfg.usedStore().Load(ctx, o.key)
 	if errors.Is(err, ErrNoGrant) {
 		return nil, nil
 	}
@@ -197,7 +218,8 @@ func (o *outside) Load(ctx context.Context) (*heldGrant, error) {
 
 // Update implements [renew.Outside].
 func (o *outside) Update(ctx context.Context, fn func(context.Context, *heldGrant) (*heldGrant, error)) error {
-	return o.cfg.store().Update(ctx, o.key, func(ctx context.Context, g *Grant) (*Grant, error) {
+	o.cfg.warnOfMemory(ctx)
+	return o.cfg.usedStore().Update(ctx, o.key, func(ctx context.Context, g *Grant) (*Grant, error) {
 		stored, err := o.hold(g)
 		if err != nil {
 			return nil, err
@@ -217,9 +239,16 @@ func (o *outside) hold(g *Grant) (*heldGrant, error) {
 		return nil, nil
 	case g.ClientID != "" && g.ClientID != o.cfg.ClientID:
 		return nil, wrongApplication(g.ClientID, o.cfg.ClientID)
+	case isSealed(g.AccessToken) || isSealed(g.RefreshToken):
+		return nil, configError("the Store (%T) has the grant's tokens encrypted, as package sealedstore does: make Config.Store a sealedstore over it, with the key that wrote them", o.cfg.store())
 	}
 	return (*TokenSource)(o).hold(g), nil
 }
+
+// isSealed tells a token that sealedstore has encrypted, which the authorization
+// server would call unknown: the grant would be given up for a setting. No token
+// of Bitrix24's has a colon.
+func isSealed(token string) bool { return strings.HasPrefix(token, "sealed:") }
 
 // Renew implements [renew.Outside]. oauth2 reuses the stored token if it is
 // still good, and else has the next one fetched and kept for Update to store.
@@ -277,10 +306,13 @@ func (o *outside) StoreFailure(err error, known ...*heldGrant) *renew.Failure {
 			secrets = append(secrets, g.AccessToken, g.RefreshToken, g.ApplicationToken)
 		}
 	}
-	class := renew.StoreFailed
-	if errors.Is(err, ErrConflict) {
+	cause := redact.Error(err, secrets...)
+	class, te := renew.StoreFailed, unavailable("the Store (%T) failed: %w", o.cfg.store(), cause)
+	switch {
+	case errors.Is(err, ErrConflict):
 		class = renew.Conflict
+	case errors.Is(err, ErrMisconfigured):
+		class, te = renew.Repairable, configError("the Store (%T) cannot be used as it is set up: %w", o.cfg.store(), cause)
 	}
-	te := unavailable("the Store (%T) failed: %w", o.cfg.store(), redact.Error(err, secrets...))
 	return &renew.Failure{Class: class, Err: te.withKey(o.key)}
 }

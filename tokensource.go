@@ -154,7 +154,7 @@ func (s *TokenSource) Renew(ctx context.Context, refused *oauth2.Token) (*oauth2
 // has not taken yet. It renews nothing. It contains the tokens; they belong
 // to the source, which may exchange them at any time. The error is a
 // *[TokenError]: ErrNoGrant if there is none, ErrUnavailable if the Store
-// fails.
+// fails, ErrMisconfigured if it says that this will not pass.
 func (s *TokenSource) Grant(ctx context.Context) (*Grant, error) {
 	if err := s.check(); err != nil {
 		return nil, err
