@@ -50,6 +50,9 @@ func (u *unusable) Error() string {
 
 func (u *unusable) Unwrap() error { return u.why }
 
+// Is makes the file one of the setup: it stays as it is until somebody acts.
+func (u *unusable) Is(target error) bool { return target == b24oauth.ErrMisconfigured }
+
 func decode(raw []byte) (*contents, error) {
 	var c contents
 	if err := json.Unmarshal(raw, &c); err != nil {

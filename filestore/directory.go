@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/b24go/b24oauth/internal/setup"
 )
 
 // directory is a directory that is not taken for empty while another one is
@@ -45,12 +47,16 @@ func (d directory) same() error {
 }
 
 func (d directory) unreachable(err error) error {
-	return fmt.Errorf("b24oauth/filestore: the directory cannot be reached: %w; mount its volume, or bring it back", err)
+	err = failed("b24oauth/filestore: the directory cannot be reached: %w; mount its volume, or bring it back", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		return setup.Wrong(err)
+	}
+	return err
 }
 
 func (d directory) is(now os.FileInfo) error {
 	if !os.SameFile(d.info, now) {
-		return fmt.Errorf("b24oauth/filestore: %s is not the directory that was opened: its volume seems to be unmounted, or it was replaced; mount the volume, or bring the directory back; if it was replaced on purpose, start the program again", d.path)
+		return setup.Wrong(fmt.Errorf("b24oauth/filestore: %s is not the directory that was opened: its volume seems to be unmounted, or it was replaced; mount the volume, or bring the directory back; if it was replaced on purpose, start the program again", d.path))
 	}
 	return nil
 }
@@ -89,7 +95,7 @@ func (d directory) has(name string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("b24oauth/filestore: the grant cannot be looked for: %w", err)
+		return false, failed("b24oauth/filestore: the grant cannot be looked for: %w", err)
 	}
 	return true, nil
 }
@@ -103,7 +109,7 @@ func (d directory) list() ([]os.DirEntry, error) {
 	defer root.Close()
 	entries, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
-		return nil, fmt.Errorf("b24oauth/filestore: the grants cannot be listed: %w; check the owner and the permissions of the directory", err)
+		return nil, failed("b24oauth/filestore: the grants cannot be listed: %w; check the owner and the permissions of the directory", err)
 	}
 	return entries, nil
 }
@@ -131,6 +137,9 @@ func (d directory) open() (*os.File, error) {
 func (d directory) root() (*os.Root, error) {
 	root, err := os.OpenRoot(d.path)
 	if err != nil {
+		if other := d.same(); other != nil { // what is there, os.OpenRoot does not always say
+			return nil, other
+		}
 		return nil, d.unreachable(err)
 	}
 	now, err := root.Stat(".")

@@ -95,12 +95,12 @@ func readOnce(path string) ([]byte, error) {
 	case errors.As(err, &other):
 		return nil, err
 	case err != nil:
-		return nil, fmt.Errorf("b24oauth/filestore: the grant cannot be read: %w; check the owner and the permissions of the file", err)
+		return nil, failed("b24oauth/filestore: the grant cannot be read: %w; check the owner and the permissions of the file", err)
 	}
 	defer file.Close()
 	raw, err := io.ReadAll(io.LimitReader(file, tooLarge+1))
 	if err != nil {
-		return nil, fmt.Errorf("b24oauth/filestore: the grant cannot be read: %w", err)
+		return nil, failed("b24oauth/filestore: the grant cannot be read: %w", err)
 	}
 	if len(raw) > tooLarge {
 		return nil, &unusable{path, errTooLarge}
@@ -116,7 +116,7 @@ func (f grantFile) unchanged(ctx context.Context, given stored) error {
 	var damaged *unusable
 	switch {
 	case errors.As(err, &damaged):
-		return fmt.Errorf("%w: %w", b24oauth.ErrConflict, err)
+		return fmt.Errorf("%w: %v", b24oauth.ErrConflict, err) // what the file is, the next read says
 	case err != nil:
 		return err
 	case now.fence != given.fence:
@@ -162,7 +162,7 @@ func (f grantFile) remove(given stored) error {
 // last.
 func (f grantFile) change(do func() error) error {
 	if err := do(); err != nil {
-		return fmt.Errorf("b24oauth/filestore: the stored grant was not changed: %w", err)
+		return failed("b24oauth/filestore: the stored grant was not changed: %w", err)
 	}
 	if err := syncDir(f.open); err != nil {
 		return fmt.Errorf("b24oauth/filestore: %s is changed, but may not be after a power cut: %w", f.path(), err)

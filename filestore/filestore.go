@@ -56,11 +56,14 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/setup"
 )
 
 // A Store is a [b24oauth.Store] in a directory. Make one with [Open]; several
@@ -79,9 +82,14 @@ import (
 // A directory that has gone, or another one under its path, such as the mount
 // point of a volume that is not mounted, is an error too and not a Store
 // without grants. Once the directory is back, the Store works again.
+//
+// These errors, and those of a missing permission or a read-only file system,
+// wrap [b24oauth.ErrMisconfigured]. A full disk passes.
 type Store struct {
-	dir   directory
-	owner string // random, so that a mark of this Store's is known again
+	dir     directory
+	owner   string // random, so that a mark of this Store's is known again
+	exposed string // which directory others can write to; empty: none
+	warned  atomic.Bool
 }
 
 var _ b24oauth.Lister = (*Store)(nil)
@@ -90,24 +98,30 @@ var _ b24oauth.Lister = (*Store)(nil)
 // its owner alone (0700); one that exists keeps its permissions. It must be
 // writable, and stay the same while the Store is in use. There is nothing to
 // close.
+//
+// Who else can write to the directory can replace a grant or take away a lock,
+// and who can write to one above it can replace it as a whole. If the modes let
+// a group or everybody, or if one of them belongs to another user than root, the
+// Logger of the [b24oauth.Config] gets a warning. Open makes no error of it, and
+// does not look for it on Windows.
 func Open(dir string) (*Store, error) {
 	if dir == "" {
-		return nil, errors.New("b24oauth/filestore: no directory given: pass the one that keeps the grants")
+		return nil, setup.Wrong(errors.New("b24oauth/filestore: no directory given: pass the one that keeps the grants"))
 	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w; pass an absolute path", dir, err)
 	}
 	if err := os.MkdirAll(abs, 0o700); err != nil {
-		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w; pass a directory, or a path where one can be made", dir, err)
+		return nil, failed("b24oauth/filestore: cannot use %s: %w; pass a directory, or a path where one can be made", dir, err)
 	}
 	// Two paths to one directory are to share the exclusivity of this process.
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
-		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w", dir, err)
+		return nil, failed("b24oauth/filestore: cannot use %s: %w", dir, err)
 	}
 	probe, err := os.CreateTemp(abs, "open-*.new")
 	if err != nil {
-		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w; a new refresh token could not be saved: give this user the right to write, and room", dir, err)
+		return nil, failed("b24oauth/filestore: cannot use %s: %w; a new refresh token could not be saved: give this user the right to write, and room", dir, err)
 	}
 	err = errors.Join(probe.Sync(), probe.Close(), os.Remove(probe.Name()))
 	var d directory
@@ -115,9 +129,19 @@ func Open(dir string) (*Store, error) {
 		d, err = openDirectory(abs)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("b24oauth/filestore: cannot use %s: %w", dir, err)
+		return nil, failed("b24oauth/filestore: cannot use %s: %w", dir, err)
 	}
-	return &Store{dir: d, owner: rand.Text()}, nil
+	return &Store{dir: d, owner: rand.Text(), exposed: exposed(abs, os.Geteuid())}, nil
+}
+
+// UseLogger warns, once, of a directory that others can write to. A
+// [b24oauth.Config] calls it with its Logger.
+func (s *Store) UseLogger(l *slog.Logger) {
+	if s.exposed == "" || s.warned.Swap(true) {
+		return
+	}
+	l.Warn("b24oauth/filestore: others can write where the grants are, and so replace a grant or take it away: make the directory this program's own, with chown and chmod go-w",
+		slog.String("directory", s.dir.path), slog.String("why", s.exposed))
 }
 
 // Load implements [b24oauth.Store]. It reads the file and takes no lock.
@@ -237,7 +261,7 @@ func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
 // file returns where the grant of key is kept.
 func (s *Store) file(key string) (grantFile, error) {
 	if key == "" {
-		return grantFile{}, errors.New("b24oauth/filestore: the key is empty: choose one, such as the portal's member_id")
+		return grantFile{}, setup.Wrong(errors.New("b24oauth/filestore: the key is empty: choose one, such as the portal's member_id"))
 	}
 	return grantFile{key: key, dir: s.dir, base: filepath.Join(s.dir.path, fileName(key))}, nil
 }
@@ -251,7 +275,7 @@ func (s *Store) keyOf(ctx context.Context, name string) (string, error) {
 	case notGrant:
 		return "", nil
 	case misnamed:
-		return "", fmt.Errorf("b24oauth/filestore: %s is not a grant: no key has that name; give it back the name it had, or move it to another directory", path)
+		return "", setup.Wrong(fmt.Errorf("b24oauth/filestore: %s is not a grant: no key has that name; give it back the name it had, or move it to another directory", path))
 	}
 	raw, err := s.dir.read(ctx, name)
 	if err == nil && raw == nil {

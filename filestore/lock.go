@@ -60,7 +60,7 @@ func lockFile(ctx context.Context, path string) (*lock, error) {
 	file, err := openLock(path)
 	if err != nil {
 		unlock()
-		return nil, fmt.Errorf("b24oauth/filestore: the grant cannot be locked, so it cannot be changed: %w; check what is at that name, its owner and its permissions", err)
+		return nil, failed("b24oauth/filestore: the grant cannot be locked, so it cannot be changed: %w; check what is at that name, its owner and its permissions", err)
 	}
 	l := &lock{unlock: unlock, flock: flock.New(path, flock.SetFlag(os.O_RDWR|ownOnly)), file: file}
 	err = l.wait(ctx)
@@ -83,7 +83,7 @@ func lockFile(ctx context.Context, path string) (*lock, error) {
 func (l *lock) named() error {
 	locked, err := l.flock.Stat()
 	if err != nil {
-		return fmt.Errorf("b24oauth/filestore: the lock is not usable: %w", err)
+		return failed("b24oauth/filestore: the lock is not usable: %w", err)
 	}
 	is, err := l.file.Stat()
 	if err == nil {
@@ -93,7 +93,7 @@ func (l *lock) named() error {
 		err = fmt.Errorf("%s: %w", l.flock.Path(), errReplaced)
 	}
 	if err != nil {
-		return fmt.Errorf("b24oauth/filestore: the lock is not usable: %w; leave lock files where they are while a program runs", err)
+		return failed("b24oauth/filestore: the lock is not usable: %w; leave lock files where they are while a program runs", err)
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ func (l *lock) wait(ctx context.Context) error {
 	for interval := firstPoll; ; interval = min(2*interval, lastPoll) {
 		locked, err := l.flock.TryLock()
 		if err != nil {
-			return fmt.Errorf("b24oauth/filestore: the grant cannot be locked, so it cannot be changed: %w", err)
+			return failed("b24oauth/filestore: the grant cannot be locked, so it cannot be changed: %w", err)
 		}
 		if locked {
 			return nil

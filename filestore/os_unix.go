@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -27,6 +28,30 @@ func links(file *os.File) (uint64, error) {
 		return 0, err
 	}
 	return uint64(info.Sys().(*syscall.Stat_t).Nlink), nil
+}
+
+// exposed tells which directory others than that user and root can change, ""
+// if none. Above the one of the grants that matters too: its owner can put
+// another one in place of it, and so can whom the mode lets write, unless a
+// sticky bit keeps them from it. In the directory itself no bit keeps them from
+// making the file of a grant. Root works in anybody's directory, and what it
+// makes there becomes the owner's.
+func exposed(dir string, user int) string {
+	for at, sticky := dir, fs.FileMode(0); ; at, sticky = filepath.Dir(at), fs.ModeSticky {
+		info, err := os.Stat(at)
+		if err != nil {
+			return "" // what is gone, the first use says
+		}
+		if owner := int(info.Sys().(*syscall.Stat_t).Uid); user != 0 && owner != 0 && owner != user {
+			return fmt.Sprintf("%s belongs to user %d, and the program runs as %d", at, owner, user)
+		}
+		if mode := info.Mode(); mode.Perm()&0o022 != 0 && mode&sticky == 0 {
+			return fmt.Sprintf("%s has the mode %v", at, mode)
+		}
+		if at == filepath.Dir(at) {
+			return ""
+		}
+	}
 }
 
 // giveAway gives a file that root has made to the owner of the directory, whose

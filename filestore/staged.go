@@ -42,7 +42,7 @@ func (f grantFile) recover(ctx context.Context, given stored) (stored, error) {
 		return given, nil
 	}
 	if err := syncFile(path); err != nil {
-		return stored{}, fmt.Errorf("b24oauth/filestore: a grant that an earlier Update left cannot be stored: %w; check the owner and the permissions of the file", err)
+		return stored{}, failed("b24oauth/filestore: a grant that an earlier Update left cannot be stored: %w; check the owner and the permissions of the file", err)
 	}
 	err = f.change(func() error {
 		return retry(ctx, saveBudget, func() error { return renameFile(path, f.path()) })
@@ -63,7 +63,7 @@ func (f grantFile) stage(ctx context.Context, given stored) (*staged, error) {
 	path, try := f.base+newSuffix, f.base+trySuffix
 	for _, leftover := range []string{path, try} {
 		if err := os.Remove(leftover); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("b24oauth/filestore: a leftover is in the way: %w", err)
+			return nil, failed("b24oauth/filestore: a leftover is in the way: %w", err)
 		}
 	}
 	err := f.rehearse(ctx, given, try, path)
@@ -74,7 +74,7 @@ func (f grantFile) stage(ctx context.Context, given stored) (*staged, error) {
 	if err != nil {
 		os.Remove(try)
 		os.Remove(path)
-		return nil, fmt.Errorf("b24oauth/filestore: a new grant could not be saved: %w", err)
+		return nil, failed("b24oauth/filestore: a new grant could not be saved: %w", err)
 	}
 	s := &staged{file: file}
 	if s.info, err = file.Stat(); err == nil {
@@ -82,7 +82,7 @@ func (f grantFile) stage(ctx context.Context, given stored) (*staged, error) {
 	}
 	if err != nil {
 		s.discard()
-		return nil, fmt.Errorf("b24oauth/filestore: a new grant could not be saved: %w", err)
+		return nil, failed("b24oauth/filestore: a new grant could not be saved: %w", err)
 	}
 	return s, nil
 }
@@ -140,7 +140,7 @@ func (s *staged) write(raw []byte) error {
 		err = s.file.Sync()
 	}
 	if err := errors.Join(err, s.file.Close()); err != nil {
-		return fmt.Errorf("b24oauth/filestore: the new grant was not saved: %w", err)
+		return failed("b24oauth/filestore: the new grant was not saved: %w", err)
 	}
 	return nil
 }
