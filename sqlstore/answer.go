@@ -3,14 +3,18 @@ package sqlstore
 import (
 	"database/sql"
 	"errors"
-	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/setup"
 )
 
-// lastingError is an error that no waiting cures.
+// lastingError is an error that no waiting cures, although it may be another one
+// at the next call.
 type lastingError struct{ error }
 
 func (e lastingError) Unwrap() error { return e.error }
@@ -22,7 +26,7 @@ func (d Dialect) lasting(err error) bool {
 	if err == nil {
 		return false
 	}
-	if errors.As(err, new(lastingError)) || errors.Is(err, sql.ErrNoRows) {
+	if errors.As(err, new(lastingError)) || errors.Is(err, b24oauth.ErrMisconfigured) || errors.Is(err, sql.ErrNoRows) {
 		return true
 	}
 	g := dialects[d]
@@ -31,8 +35,8 @@ func (d Dialect) lasting(err error) bool {
 }
 
 // errUncommitted is the error of a connection on which a save would be undone.
-var errUncommitted = lastingError{errors.New("b24oauth/sqlstore: the connection is not in autocommit mode, so that what is saved would be rolled back: " +
-	"take autocommit=0 out of the DSN, and out of the server's settings for new connections")}
+var errUncommitted = setup.Wrong(errors.New("b24oauth/sqlstore: the connection is not in autocommit mode, so that what is saved would be rolled back: " +
+	"take autocommit=0 out of the DSN, and out of the server's settings for new connections"))
 
 // pooled reports whether a pooler of transactions has lost the statement that
 // the driver prepared: it is on another connection of the database, or was made
@@ -43,21 +47,6 @@ func (d Dialect) pooled(err error) bool {
 	}
 	code, _ := sqlState(err)
 	return code == "26000" || code == "42P05" || code == "08P01" && strings.Contains(err.Error(), "prepared statement")
-}
-
-// explained returns err with what has to be done about it, if that is known.
-func (d Dialect) explained(err error) error {
-	if err == nil {
-		return nil
-	}
-	if d.pooled(err) {
-		return lastingError{fmt.Errorf("%w; a pooler such as PgBouncer loses prepared statements: add default_query_exec_mode=exec to pgx's connection string, or set max_prepared_statements of PgBouncer 1.21 or later", err)}
-	}
-	code, _ := dialects[d].code(err)
-	if remedy := dialects[d].remedies[code]; remedy != "" {
-		return fmt.Errorf("%w; %s", err, remedy)
-	}
-	return err
 }
 
 // busy reports whether the database answered that others are in the way.
@@ -77,11 +66,15 @@ func sqlState(err error) (string, bool) {
 	return e.SQLState(), true
 }
 
-var mysqlText = regexp.MustCompile(`\bError (\d{4})\b`)
+// mysqlText is for drivers whose errors have their number in the text alone.
+var mysqlText = regexp.MustCompile(`(?i)\berror (\d{4})\b`)
 
 func mysqlNumber(err error) (string, bool) {
 	if err == nil {
 		return "", false
+	}
+	if n, ok := numberField(err); ok {
+		return n, true
 	}
 	m := mysqlText.FindStringSubmatch(err.Error())
 	if m == nil {
@@ -90,13 +83,53 @@ func mysqlNumber(err error) (string, bool) {
 	return m[1], true
 }
 
-func sqliteCode(err error) (string, bool) {
-	var e interface{ Code() int }
-	if errors.As(err, &e) {
-		return strconv.Itoa(e.Code() & 0xff), true // without the extension
+// numberField returns the Number of go-sql-driver's *MySQLError, which has no
+// method for it.
+func numberField(err error) (string, bool) {
+	if v := reflect.Indirect(reflect.ValueOf(err)); v.Kind() == reflect.Struct {
+		if f := v.FieldByName("Number"); f.Kind() == reflect.Uint16 {
+			return strconv.FormatUint(f.Uint(), 10), true
+		}
 	}
-	if err != nil && strings.Contains(err.Error(), " is locked") {
-		return "5", true
+	var causes []error
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		causes = []error{e.Unwrap()}
+	case interface{ Unwrap() []error }:
+		causes = e.Unwrap()
+	}
+	for _, cause := range causes {
+		if cause == nil {
+			continue
+		}
+		if n, ok := numberField(cause); ok {
+			return n, true
+		}
 	}
 	return "", false
+}
+
+// sqliteCode returns the number of an answer, without the extension, or what the
+// text says instead: of a driver that tells no number, or where the number,
+// SQLITE_ERROR or SQLITE_CONSTRAINT, leaves open what is wrong.
+func sqliteCode(err error) (string, bool) {
+	if err == nil {
+		return "", false
+	}
+	var e interface{ Code() int }
+	numbered, number := errors.As(err, &e), ""
+	if numbered {
+		number = strconv.Itoa(e.Code() & 0xff)
+	}
+	if !numbered || number == "1" || number == "19" {
+		for _, phrase := range sqlitePhrases {
+			if strings.Contains(err.Error(), phrase) {
+				return phrase, true
+			}
+		}
+	}
+	if !numbered && strings.Contains(err.Error(), " is locked") {
+		return "5", true
+	}
+	return number, numbered
 }

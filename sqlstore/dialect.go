@@ -49,14 +49,9 @@ type grammar struct {
 	code       func(error) (string, bool)
 	busy, away []string
 
-	remedies map[string]string // what is to be done, by the code of the answer
+	remedies map[string]string // what is to be done about those, if anything is
+	setup    map[string]string // what is to be done about the answers that stay until somebody does
 }
-
-const (
-	grantRights  = "grant the program's user SELECT, INSERT, UPDATE and DELETE on the whole table"
-	letItWrite   = "connect to the primary, with a user and settings that let it write"
-	makeTheTable = "make the table, by CreateTable or by hand"
-)
 
 var dialects = map[Dialect]grammar{
 	PostgreSQL: {
@@ -88,7 +83,8 @@ var dialects = map[Dialect]grammar{
 		// connection_exception, insufficient_resources,
 		// operator_intervention, system_error, a server that was a primary
 		away:     []string{"08", "53", "57", "58", "25006"},
-		remedies: map[string]string{"42501": grantRights, "25006": letItWrite, "42P01": makeTheTable},
+		remedies: map[string]string{"25006": letItWrite},
+		setup:    postgresSetup,
 	},
 	MySQL: {
 		name: "MySQL",
@@ -123,7 +119,8 @@ var dialects = map[Dialect]grammar{
 		// interrupted, killed, a statement's time is over (MariaDB, MySQL), a
 		// cluster's node that is not ready, a full disk or table
 		away:     []string{"1040", "1053", "1203", "1226", "1290", "1836", "1792", "1317", "1927", "1969", "3024", "1047", "1021", "1114"},
-		remedies: map[string]string{"1142": grantRights, "1143": grantRights, "1290": letItWrite, "1836": letItWrite, "1792": letItWrite, "1146": makeTheTable},
+		remedies: map[string]string{"1290": letItWrite, "1836": letItWrite, "1792": letItWrite},
+		setup:    mysqlSetup,
 	},
 	SQLite: {
 		name: "SQLite",
@@ -153,8 +150,8 @@ var dialects = map[Dialect]grammar{
 		// SQLITE_BUSY, SQLITE_LOCKED
 		busy: []string{"5", "6"},
 		// SQLITE_INTERRUPT, SQLITE_IOERR, SQLITE_FULL
-		away:     []string{"9", "10", "13"},
-		remedies: map[string]string{"8": "let the program's user write to the file and to its folder, and set no query_only"},
+		away:  []string{"9", "10", "13"},
+		setup: sqliteSetup,
 	},
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/b24go/b24oauth/internal/setup"
 )
 
 // longestKey is what fits into the narrowest column for it, escaped.
@@ -34,9 +36,9 @@ func (s *Store) identify(key string) (identity, error) {
 	}
 	switch {
 	case key == "":
-		return identity{}, errors.New("b24oauth/sqlstore: the key is empty: choose one, such as the portal's member_id")
+		return identity{}, setup.Wrong(errors.New("b24oauth/sqlstore: the key is empty: choose one, such as the portal's member_id"))
 	case len(key) > longestKey:
-		return identity{}, fmt.Errorf("b24oauth/sqlstore: the key has %d bytes: choose a shorter one, up to %d", len(key), longestKey)
+		return identity{}, setup.Wrong(fmt.Errorf("b24oauth/sqlstore: the key has %d bytes: choose a shorter one, up to %d", len(key), longestKey))
 	}
 	hash := sha256.Sum256([]byte(key))
 	return identity{key: key, hash: hash[:], readable: escape(key)}, nil
@@ -136,7 +138,7 @@ func (s *Store) page(ctx context.Context, last []byte) (page []identity, err err
 func (id identity) original() (string, error) {
 	key, ok := unescape(id.readable)
 	if hash := sha256.Sum256([]byte(key)); !ok || !bytes.Equal(hash[:], id.hash) {
-		return "", fmt.Errorf("b24oauth/sqlstore: the row with the key_hash %x and the grant_key %q is no row of this Store: the hash is not that of the key", id.hash, id.readable)
+		return "", setup.Wrong(fmt.Errorf("b24oauth/sqlstore: the row with the key_hash %x and the grant_key %q is no row of this Store: the hash is not that of the key", id.hash, id.readable))
 	}
 	return key, nil
 }

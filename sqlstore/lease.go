@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/setup"
 )
 
 // lease is the right to update one grant, or the attempt to get it.
@@ -151,7 +152,7 @@ func (s *Store) hasRoom(ctx context.Context) error {
 	var bytes sql.NullInt64
 	err := s.db.QueryRowContext(ctx, s.sql.room).Scan(&bytes)
 	if err == nil && bytes.Valid && bytes.Int64 < roomForGrants {
-		return lastingError{fmt.Errorf("b24oauth/sqlstore: the column grant_data of %s holds %d bytes, which a grant can exceed: make it a MEDIUMBLOB, as in the package's documentation", s.table(), bytes.Int64)}
+		return setup.Wrong(fmt.Errorf("b24oauth/sqlstore: the column grant_data of %s holds %d bytes, which a grant can exceed: make it a MEDIUMBLOB, as in the package's documentation", s.table(), bytes.Int64))
 	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil // not even the name of the column is ours to see

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/setup"
 )
 
 // save stores g in place of the value that fn was given, and gives the lease
@@ -121,7 +122,7 @@ func (s *Store) persist(ctx context.Context, budget time.Duration, change func(c
 			lasting++
 		}
 		if lasting == failuresInARow || !p.sleep(ctx) {
-			return fmt.Errorf("b24oauth/sqlstore: the stored grant was not changed, as far as is known: %w", errors.Join(s.dialect.explained(err), ctx.Err()))
+			return fmt.Errorf("b24oauth/sqlstore: the stored grant was not changed, as far as is known: %w", errors.Join(s.explained(err), ctx.Err()))
 		}
 	}
 }
@@ -158,7 +159,7 @@ func (s *Store) onConn(ctx context.Context, mark string, change func(context.Con
 func decode(key string, data []byte) (*b24oauth.Grant, error) {
 	g := new(b24oauth.Grant)
 	if err := g.UnmarshalBinary(data); err != nil {
-		return nil, lastingError{fmt.Errorf("b24oauth/sqlstore: the grant under %q is not usable: %w; nothing replaces it, in case it is whole: if a newer version of the program wrote it, update this one; else restore the row from a backup, or move it to another table, to be kept there, and install the application again", key, err)}
+		return nil, setup.Wrong(fmt.Errorf("b24oauth/sqlstore: the grant under %q is not usable: %w; nothing replaces it, in case it is whole: if a newer version of the program wrote it, update this one; else restore the row from a backup, or move it to another table, to be kept there, and install the application again", key, err))
 	}
 	return g, nil
 }

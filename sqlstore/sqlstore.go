@@ -132,10 +132,17 @@ import (
 	"time"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/setup"
 )
 
 // A Store is a [b24oauth.Store] in a table. Make one with [New]; several on
 // the same table, in one process or on many machines, exclude each other.
+//
+// A missing table, column or right, a table that is not that of the package's
+// documentation, the wrong Dialect, a user or database that the server does not
+// know, a damaged row: these stay until somebody acts, and their errors wrap
+// [b24oauth.ErrMisconfigured]. Any other, a session that may not write included,
+// as after a failover, passes.
 //
 // The fields are options, to be set before first use.
 type Store struct {
@@ -221,7 +228,7 @@ func (s *Store) CreateTable(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("b24oauth/sqlstore: the table was not created: %w; let a DBA apply the schema in the package's documentation if this user may not", err)
+		return fmt.Errorf("b24oauth/sqlstore: the table was not created: %w; let a DBA apply the schema in the package's documentation if this user may not", s.explained(err))
 	}
 	return nil
 }
@@ -237,6 +244,9 @@ func (s *Store) ready() error {
 			s.err = errors.New("b24oauth/sqlstore: no database: pass New what sql.Open returned")
 		case s.Lease < 0:
 			s.err = fmt.Errorf("b24oauth/sqlstore: Lease is %v: set how long an Update may take, or nothing for %v", s.Lease, defaultLease)
+		}
+		if s.err != nil {
+			s.err = setup.Wrong(s.err)
 		}
 	})
 	return s.err

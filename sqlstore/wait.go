@@ -22,7 +22,7 @@ func (s *Store) wait(ctx context.Context, try func(context.Context) (bool, error
 			return err
 		}
 		done, err := try(ctx)
-		err = s.dialect.explained(err)
+		err = s.explained(err)
 		switch {
 		case err == nil && done:
 			return nil
