@@ -19,7 +19,7 @@ func (s *Store) Keys(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		err := s.scan(ctx, func(key string) bool { return yield(key, nil) })
 		if err != nil {
-			yield("", failed("the grants cannot be listed", err))
+			yield("", s.failed("the grants cannot be listed", err))
 		}
 	}
 }

@@ -47,10 +47,10 @@ func milliseconds(d time.Duration) int64 {
 // acquire waits for the lease on the grant of that name until ctx ends.
 func (s *Store) acquire(ctx context.Context, name string) (*lease, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, failed("waiting for the grant", err)
+		return nil, s.failed("waiting for the grant", err)
 	}
 	if err := s.released(ctx, name); err != nil {
-		return nil, failed("waiting for the grant", err)
+		return nil, s.failed("waiting for the grant", err)
 	}
 	owner, kept := s.reclaim(name)
 	l, err := s.take(ctx, name, owner)
@@ -67,7 +67,7 @@ func (s *Store) acquire(ctx context.Context, name string) (*lease, error) {
 		// Nobody should wait for that, neither here nor elsewhere.
 		go s.release(ctx, name, owner)
 	}
-	return nil, failed("waiting for the grant", err)
+	return nil, s.failed("waiting for the grant", err)
 }
 
 // wait asks for the lease again and again. A message that it has been given
@@ -174,7 +174,7 @@ func (s *Store) save(ctx context.Context, l *lease, g *b24oauth.Grant) error {
 	stored, err := bounded(ctx, func() (bool, error) { return s.run(ctx, saveScript, l.name, args...).Bool() })
 	switch {
 	case err != nil:
-		return failed("the grant cannot be saved", err)
+		return s.failed("the grant cannot be saved", err)
 	case !stored:
 		return fmt.Errorf("%w: %s", b24oauth.ErrConflict, l.name)
 	}

@@ -2,10 +2,10 @@ package redisstore
 
 import (
 	"errors"
-	"fmt"
 	"net/url"
 	"strings"
 
+	"github.com/b24go/b24oauth/internal/setup"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -27,10 +27,13 @@ func (s *Store) prefix() string {
 // itself is in the same one.
 func (s *Store) name(key string) (string, error) {
 	if key == "" {
-		return "", errors.New("b24oauth/redisstore: the key is empty: choose one, such as the portal's member_id")
+		return "", setup.Wrong(errors.New("b24oauth/redisstore: the key is empty: choose one, such as the portal's member_id"))
+	}
+	if s.client == nil {
+		return "", setup.Wrong(errors.New("b24oauth/redisstore: no client: pass New one of go-redis"))
 	}
 	if _, ok := s.client.(*redis.Ring); ok {
-		return "", errors.New("b24oauth/redisstore: a redis.Ring is no place for grants: it looks for them on another server while theirs is down; use a cluster or a failover client")
+		return "", setup.Wrong(errors.New("b24oauth/redisstore: a redis.Ring is no place for grants: it looks for them on another server while theirs is down; use a cluster or a failover client"))
 	}
 	return s.prefix() + "{" + url.PathEscape(key) + "}", nil
 }
@@ -53,20 +56,4 @@ func (s *Store) key(name string) (string, bool) {
 func (s *Store) pattern() string {
 	literal := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
 	return literal.Replace(s.prefix()) + "{*}"
-}
-
-// failed is the error for a call that Redis did not answer, or not well. It
-// says what to do about it, if that is known.
-func failed(what string, err error) error {
-	for _, answer := range []struct{ has, remedy string }{
-		{"READONLY", "connect to the master, as a Sentinel or cluster client does by itself"},
-		{"OOM command", "raise maxmemory, or remove what is no grant"},
-		{"NOPERM", "give the ACL's user the commands that the package's documentation names"},
-		{"can't run this command", "give the ACL's user the commands that the package's documentation names"}, // in a script
-	} {
-		if strings.Contains(err.Error(), answer.has) {
-			return fmt.Errorf("b24oauth/redisstore: %s: %w; %s", what, err, answer.remedy)
-		}
-	}
-	return fmt.Errorf("b24oauth/redisstore: %s: %w", what, err)
 }

@@ -62,8 +62,9 @@
 // the newer pair lives, since it saves that over the older one; otherwise the
 // grant is lost. The setting min-replicas-to-write makes it rarer.
 //
-// The Store logs a warning once if the server says that it does not write an
-// append-only file, or that it evicts.
+// The Store logs a warning once, to the Logger of the [b24oauth.Config] if it has
+// none of its own, if the server says that it does not write an append-only file,
+// or that it evicts.
 //
 // MONITOR, the slow log, and tracing that records statements (redisotel does
 // unless told otherwise) show what the scripts are given, and so the tokens:
@@ -80,12 +81,18 @@ import (
 	"time"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/setup"
 	"github.com/redis/go-redis/v9"
 )
 
 // A Store is a [b24oauth.Store] in Redis. Make one with [New]; all that are
 // on the same database with the same Prefix exclude each other. The fields
 // are not changed after the first use.
+//
+// A user, a password or a right that Redis does not accept, a command that it
+// does not know, a DB that it does not have, something else under a grant's name
+// and a damaged grant stay until somebody acts: their errors wrap
+// [b24oauth.ErrMisconfigured]. Any other, such as that of a replica, passes.
 type Store struct {
 	// Prefix begins the names of all hashes and channels. Empty: b24oauth:
 	// is taken. Stores with different prefixes share nothing.
@@ -100,14 +107,15 @@ type Store struct {
 	Lease time.Duration
 
 	// Logger gets a line when a lease could not be given back, and once if Redis
-	// is set up to forget. Nil: silent.
+	// is set up to forget. Nil: that of the [b24oauth.Config].
 	Logger *slog.Logger
 
 	client  redis.UniversalClient
 	waiters waiters
-	asking  chan struct{}           // one element for each who is asking for a lease
-	clock   atomic.Pointer[reading] // of Redis' clock, by the last answer of take
-	checked atomic.Bool             // the server's settings have been looked at
+	asking  chan struct{}               // one element for each who is asking for a lease
+	clock   atomic.Pointer[reading]     // of Redis' clock, by the last answer of take
+	checked atomic.Bool                 // the server's settings have been looked at
+	used    atomic.Pointer[slog.Logger] // the Config's Logger; nil if there is none
 
 	mu        sync.Mutex               // guards the following
 	kept      map[string]string        // owners of leases kept after a failed save, by name
@@ -153,7 +161,7 @@ func (s *Store) Load(ctx context.Context, key string) (*b24oauth.Grant, error) {
 	if errors.Is(err, redis.Nil) {
 		err = fmt.Errorf("%w under %q", b24oauth.ErrNoGrant, key)
 	} else if err != nil {
-		err = failed("the grant cannot be read", err)
+		err = s.failed("the grant cannot be read", err)
 	}
 	if err != nil {
 		return nil, err
@@ -214,7 +222,7 @@ func (s *Store) given(l *lease) (*b24oauth.Grant, error) {
 func (s *Store) decode(name, form string) (*b24oauth.Grant, error) {
 	g := new(b24oauth.Grant)
 	if err := g.UnmarshalBinary([]byte(form)); err != nil {
-		return nil, fmt.Errorf("b24oauth/redisstore: %s is not usable: %w; it was left as it is, in case it is whole: if a newer version of the program wrote it, update this one; else restore it from a backup, or RENAME it, to be kept under another name, and install the application again", name, err)
+		return nil, setup.Wrong(fmt.Errorf("b24oauth/redisstore: %s is not usable: %w; it was left as it is, in case it is whole: if a newer version of the program wrote it, update this one; else restore it from a backup, or RENAME it, to be kept under another name, and install the application again", name, err))
 	}
 	return g, nil
 }

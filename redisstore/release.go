@@ -34,8 +34,8 @@ func (s *Store) end(ctx context.Context, l *lease) {
 		close(done)
 		if err == nil {
 			s.checkServer(ctx)
-		} else if s.Logger != nil {
-			s.Logger.Warn("b24oauth/redisstore: the lease on a grant could not be given back; others wait until it runs out",
+		} else {
+			s.log(slog.LevelWarn, "b24oauth/redisstore: the lease on a grant could not be given back; others wait until it runs out",
 				slog.String("name", l.name), slog.Duration("lease", s.lease()), slog.Any("error", err))
 		}
 	}()
