@@ -45,7 +45,7 @@ var calls = map[string]func(ctx context.Context, s *filestore.Store, c *b24oauth
 // wantSetup checks that what is wrong does not pass, by the word of each method.
 func wantSetup(t *testing.T, s *filestore.Store, methods ...string) {
 	t.Helper()
-	config := &b24oauth.Config{ClientID: "id", ClientSecret: "secret", Store: s}
+	config := &b24oauth.Config{ClientID: "id", ClientSecret: "secret", TokenURL: "http://127.0.0.1:1/", Store: s}
 	for _, method := range methods {
 		if err := calls[method](t.Context(), s, config); !errors.Is(err, b24oauth.ErrMisconfigured) || errors.Is(err, b24oauth.ErrUnavailable) {
 			t.Errorf("%s = %v; want ErrMisconfigured", method, err)

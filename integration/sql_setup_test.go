@@ -54,7 +54,7 @@ var (
 // be done.
 func wantSetup(t *testing.T, s *sqlstore.Store, advice string, methods ...string) {
 	t.Helper()
-	config := &b24oauth.Config{ClientID: "id", ClientSecret: "secret", Store: s}
+	config := &b24oauth.Config{ClientID: "id", ClientSecret: "secret", TokenURL: "http://127.0.0.1:1/", Store: s}
 	for _, method := range methods {
 		err := calls[method](t.Context(), config)
 		if !errors.Is(err, b24oauth.ErrMisconfigured) || errors.Is(err, b24oauth.ErrUnavailable) || !strings.Contains(err.Error(), advice) {
@@ -72,7 +72,7 @@ func TestMissingTableIsMisconfiguredAndNamed(t *testing.T) {
 		s = d.on(d.pool(t))
 		s.Table = "nowhere_at_all." + d.Table
 		for _, method := range each {
-			if err := calls[method](t.Context(), &b24oauth.Config{ClientID: "id", ClientSecret: "secret", Store: s}); !errors.Is(err, b24oauth.ErrMisconfigured) {
+			if err := calls[method](t.Context(), &b24oauth.Config{ClientID: "id", ClientSecret: "secret", TokenURL: "http://127.0.0.1:1/", Store: s}); !errors.Is(err, b24oauth.ErrMisconfigured) {
 				t.Errorf("in a schema that is missing, %s = %v; want ErrMisconfigured", method, err)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/setup"
 )
 
 // mark begins a sealed token. No token of Bitrix24's has a colon.
@@ -53,12 +54,12 @@ func (s *Store) open(key string, g *b24oauth.Grant) (*b24oauth.Grant, [fields]to
 		case *f.value == "" || !ok && s.ReadPlain:
 			continue
 		case !ok:
-			return nil, found, fmt.Errorf("b24oauth/sealedstore: the %s stored under %q is not sealed: to migrate a Store that was written in plain text, set ReadPlain", f.name, key)
+			return nil, found, setup.Wrong(fmt.Errorf("b24oauth/sealedstore: the %s stored under %q is not sealed: to migrate a Store that was written in plain text, set ReadPlain", f.name, key))
 		}
 		bound := binding(key, f.name, &opened)
 		plain, current, err := s.unseal(sealed, bound)
 		if err != nil {
-			return nil, found, fmt.Errorf("b24oauth/sealedstore: the %s stored under %q does not open with any of the %d keys given to New: add the key that wrote it; if there is none, the value was damaged, moved from another grant, or an address in it was changed", f.name, key, len(s.keys))
+			return nil, found, setup.Wrong(fmt.Errorf("b24oauth/sealedstore: the %s stored under %q does not open with any of the %d keys given to New: add the key that wrote it; if there is none, the value was damaged, moved from another grant, or an address in it was changed", f.name, key, len(s.keys)))
 		}
 		found[i] = token{*f.value, plain, bound, current}
 		*f.value = plain

@@ -19,9 +19,11 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"slices"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/setup"
 )
 
 // Store is a [b24oauth.Store] over another one that sees no token in plain
@@ -45,6 +47,10 @@ var _ b24oauth.Lister = (*Store)(nil)
 // enough to be random does, such as AES-GCM. If one is nil, every call is an
 // error.
 //
+// A token that none of them opens, or that is stored in plain text without
+// ReadPlain, is an error that wraps [b24oauth.ErrMisconfigured], as a nil key is.
+// So it is when a Config reads a sealed token without this package.
+//
 // To change the key, take three steps, each in every instance before the next
 // begins; an instance that meets a key which it does not have fails:
 //
@@ -59,10 +65,13 @@ func New(store b24oauth.Store, write cipher.AEAD, read ...cipher.AEAD) *Store {
 	return &Store{store: store, keys: append([]cipher.AEAD{write}, read...)}
 }
 
-// check finds a key that is missing.
+// check finds a key or a Store that is missing.
 func (s *Store) check() error {
-	if len(s.keys) == 0 || slices.Contains(s.keys, nil) {
-		return errors.New("b24oauth/sealedstore: a key is nil: pass New a cipher.AEAD to write with, and none that is nil to read with")
+	switch {
+	case len(s.keys) == 0 || slices.Contains(s.keys, nil):
+		return setup.Wrong(errors.New("b24oauth/sealedstore: a key is nil: pass New a cipher.AEAD to write with, and none that is nil to read with"))
+	case s.store == nil:
+		return setup.Wrong(errors.New("b24oauth/sealedstore: no Store: pass New the one that keeps the grants"))
 	}
 	return nil
 }
@@ -104,6 +113,13 @@ func (s *Store) Flush(ctx context.Context) error {
 		return store.Flush(ctx)
 	}
 	return nil
+}
+
+// UseLogger gives that of the Store beneath the Logger, if it has one.
+func (s *Store) UseLogger(l *slog.Logger) {
+	if store, ok := s.store.(interface{ UseLogger(*slog.Logger) }); ok {
+		store.UseLogger(l)
+	}
 }
 
 // Keys yields the keys of the Store beneath, or [errors.ErrUnsupported] if
