@@ -77,7 +77,7 @@ func ExampleServer_Config() {
 		fmt.Println(err)
 		return
 	}
-	client := config.Client("portal")
+	client := srv.HTTPClient(config, "portal")
 
 	srv.ExpireAccessTokens()
 	resp, err := client.Get(srv.Endpoint() + "crm.deal.list?filter[STAGE_ID]=NEW")

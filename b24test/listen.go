@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 )
 
@@ -22,17 +23,26 @@ func newMemory() *memory {
 	return &memory{listeners: make(map[string]*memoryListener)}
 }
 
-// memoryNames are the hosts in the order in which a Server opens them; more
-// portals follow.
-var memoryNames = []string{"portal.localhost", "oauth.localhost"}
+// A client with another transport than the Server's must not reach whatever
+// listens on this machine, and its user should learn what to do. So a memory
+// address has a port that is none, which no network dials, and net/http's error
+// quotes the host that says which client to take.
+const (
+	noPort      = "65536"
+	portalNames = "use-server-httpclient.localhost:" + noPort
+	oauthName   = "oauth.use-server-client.localhost:" + noPort
+)
 
 func (m *memory) listen() (net.Listener, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := len(m.listeners)
-	name := fmt.Sprintf("portal-%d.localhost", n)
-	if n < len(memoryNames) {
-		name = memoryNames[n]
+	name := fmt.Sprintf("portal-%d.%s", n, portalNames)
+	switch n { // in the order in which a Server opens them
+	case 0:
+		name = "portal." + portalNames
+	case 1:
+		name = oauthName
 	}
 	l := &memoryListener{
 		name:   memoryAddr(name),
@@ -44,14 +54,10 @@ func (m *memory) listen() (net.Listener, error) {
 }
 
 func (m *memory) dial(ctx context.Context, _, addr string) (net.Conn, error) {
-	name, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
 	m.mu.Lock()
-	l := m.listeners[name]
+	l := m.listeners[strings.ToLower(addr)]
 	m.mu.Unlock()
-	if l == nil || port != "80" {
+	if l == nil {
 		return nil, fmt.Errorf("b24test: nothing listens at %s in memory", addr)
 	}
 	client, server := net.Pipe()

@@ -11,7 +11,7 @@
 //	defer srv.Close()
 //	config := srv.Config()
 //	err := config.Save(ctx, "portal", srv.Install())
-//	client := config.Client("portal")
+//	client := srv.HTTPClient(config, "portal")
 //	resp, err := client.Get(srv.Endpoint() + "crm.deal.list")
 //
 // A portal answers any method with what it understood, under "result":
@@ -24,7 +24,9 @@
 // whose a token is.
 //
 // [NewMemoryServer] needs no socket and no real time, so it runs in a bubble
-// of testing/synctest, where an hour until a token expires is over at once.
+// of testing/synctest, where an hour until a token expires is over at once. What
+// a program of yours makes itself with [b24oauth.Config.Client] reaches a
+// [NewServer] only.
 package b24test
 
 import (
@@ -86,8 +88,9 @@ func NewServer() *Server {
 }
 
 // NewMemoryServer starts a Server that is reached over [net.Pipe], and only
-// by the clients that it gives: [Server.Client] and the TokenClient of
-// [Server.Config]. A network client has no other way to it. Started inside a
+// by the clients that it gives: [Server.HTTPClient], [Server.Client] and the
+// TokenClient of [Server.Config]. Any other, such as [b24oauth.Config.Client], is
+// an error without a connection, whose host says what to use. Started inside a
 // bubble of testing/synctest it lives by the bubble's clock. Its hosts are
 // names under localhost, which count as loopback. Close it when finished.
 func NewMemoryServer() *Server {
@@ -179,7 +182,8 @@ func (s *Server) String() string {
 }
 
 // URL is the portal's base without a trailing slash: http://127.0.0.1:port, or
-// http://portal.localhost in memory. [Server.Rename] changes it.
+// in memory a name under localhost with a port that no network knows.
+// [Server.Rename] changes it.
 func (s *Server) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,17 +206,22 @@ func (s *Server) ClientID() string { return s.clientID }
 // ClientSecret is the application's made-up secret.
 func (s *Server) ClientSecret() string { return s.clientSecret }
 
-// Client returns a plain client that reaches the server, and is the only way
-// to one in memory. It adds no token. Each call returns a client of its own,
-// free to be changed, over one shared [http.Transport].
+// Client returns a plain client that reaches the server. It adds no token. Each
+// call returns a client of its own, free to be changed, over one shared
+// [http.Transport].
 func (s *Server) Client() *http.Client { return &http.Client{Transport: s.transport} }
+
+// HTTPClient returns what [b24oauth.Config.Client] does, with the Base that
+// reaches the server, over sockets or in memory: a client whose requests carry
+// the token of the grant that config has under key.
+func (s *Server) HTTPClient(config *b24oauth.Config, key string) *http.Client {
+	return &http.Client{Transport: &b24oauth.Transport{Source: config.TokenSource(key), Base: s.transport}}
+}
 
 // Config returns a configuration of the application, ready to use: with its
 // credentials, the TokenURL and a TokenClient that reaches the server. The
-// Store is left nil; set it, or anything else, before the first use.
-//
-// To call a server in memory, give the [b24oauth.Transport] a Base that reaches
-// it: that of [Server.Client]. Over a socket [b24oauth.Config.Client] will do.
+// Store is left nil; set it, or anything else, before the first use. The client
+// to call the portal with is that of [Server.HTTPClient].
 func (s *Server) Config() *b24oauth.Config {
 	return &b24oauth.Config{
 		ClientID:     s.clientID,

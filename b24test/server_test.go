@@ -2,6 +2,8 @@ package b24test_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,10 +13,12 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/b24test"
 )
 
@@ -154,14 +158,15 @@ func TestMemoryServerIsALoopbackNameThatNobodyElseReaches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := b24test.NewMemoryServer()
 		defer srv.Close()
-		if srv.URL() != "http://portal.localhost" || srv.TokenURL() != "http://oauth.localhost/oauth/token/" {
+		portal := "http://portal.use-server-httpclient.localhost:65536"
+		if srv.URL() != portal || srv.TokenURL() != "http://oauth.use-server-client.localhost:65536/oauth/token/" {
 			t.Errorf("addresses %s and %s", srv.URL(), srv.TokenURL())
 		}
 		srv.Rename()
-		if srv.URL() != "http://portal-2.localhost" {
+		if srv.URL() != strings.Replace(portal, "portal", "portal-2", 1) {
 			t.Errorf("renamed to %s", srv.URL())
 		}
-		for _, url := range []string{"http://portal-3.localhost/", "http://portal.localhost:81/", "https://portal.localhost/", "http://example.com/"} {
+		for _, url := range []string{strings.Replace(portal, "portal", "portal-3", 1), strings.Replace(portal, ":65536", "", 1), strings.Replace(portal, "http", "https", 1), "http://example.com/"} {
 			if resp, err := srv.Client().Get(url); err == nil {
 				t.Errorf("%s answers %s", url, resp.Status)
 				resp.Body.Close()
@@ -199,6 +204,73 @@ func TestConfigReachesTheServer(t *testing.T) {
 			t.Error("two configurations share what a test may change")
 		}
 	})
+}
+
+func TestHTTPClientCarriesTheToken(t *testing.T) {
+	onBoth(t, func(t *testing.T, srv *b24test.Server) {
+		config := srv.Config()
+		if err := config.Save(t.Context(), "portal", srv.Install()); err != nil {
+			t.Fatal(err)
+		}
+		client, at := srv.HTTPClient(config, "portal"), srv.Endpoint() // as a program has it, also of a portal that is renamed
+		for _, before := range []func(){func() {}, srv.ExpireAccessTokens, func() { srv.Rename() }} {
+			before()
+			resp, err := client.Get(at + "profile")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Errorf("%s; want 200", resp.Status)
+			}
+		}
+		if srv.Refreshes() == 0 {
+			t.Error("nothing was refreshed")
+		}
+		if one, two := srv.HTTPClient(config, "portal"), srv.HTTPClient(config, "portal"); one == two || one.Transport == two.Transport {
+			t.Error("two clients share what a test may change")
+		}
+	})
+}
+
+// The token would be sent to whatever listens on port 80 of the machine.
+func TestNetworkClientOfAMemoryServerIsToldWhichOneToUse(t *testing.T) {
+	srv := b24test.NewMemoryServer()
+	defer srv.Close()
+	config := srv.Config()
+	if err := config.Save(t.Context(), "portal", srv.Install()); err != nil {
+		t.Fatal(err)
+	}
+	srv.Reset()
+	used := &http.Transport{}
+	dialed := &http.Transport{DialContext: (&net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		t.Errorf("a socket was made for %s", address)
+		return errors.New("not in this test")
+	}}).DialContext}
+	defer used.CloseIdleConnections()
+	for name, client := range map[string]*http.Client{
+		"Config.Client":      config.Client("portal"),
+		"another Base":       {Transport: &b24oauth.Transport{Source: config.TokenSource("portal"), Base: used}},
+		"one that is told":   {Transport: &b24oauth.Transport{Source: config.TokenSource("portal"), Base: dialed}},
+		"the default client": http.DefaultClient,
+	} {
+		for _, rename := range []bool{false, true} {
+			if rename {
+				srv.Rename()
+			}
+			resp, err := client.Get(srv.Endpoint() + "profile")
+			if err == nil {
+				resp.Body.Close()
+				t.Fatalf("%s: %s", name, resp.Status)
+			}
+			if !strings.Contains(err.Error(), "use-server-httpclient") || !strings.Contains(err.Error(), "invalid port") {
+				t.Errorf("%s: %v; want it to lead to Server.HTTPClient, without a connection", name, err)
+			}
+		}
+	}
+	if n := len(srv.Requests()); n != 0 {
+		t.Errorf("%d requests arrived", n)
+	}
 }
 
 func TestPrintingAServerTellsNoSecret(t *testing.T) {
