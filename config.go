@@ -228,8 +228,7 @@ func (c *Config) Client(key string) *http.Client {
 // has it; ErrOutdated if the stored grant descends from g or has replaced it;
 // ErrUnavailable if the Store fails, or ErrMisconfigured if it says that this
 // will not pass. If ctx ends while Save waits for the Store, the error is ctx's.
-// Saving the stored pair once more is no error, and lifts a
-// verdict on it.
+// Saving the stored pair once more is no error, and lifts a verdict on it.
 func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 	if err := c.check(); err != nil {
 		return err
