@@ -16,6 +16,7 @@ import (
 
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/ctxend"
+	"github.com/b24go/b24oauth/internal/outgoing"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/registry"
 	"github.com/b24go/b24oauth/internal/safehttp"
@@ -142,6 +143,12 @@ func (c *Config) check() error {
 		return err
 	}
 	return nil
+}
+
+// isTransport reports whether rt is a Transport, or a type that embeds one.
+func isTransport(rt http.RoundTripper) bool {
+	_, ok := rt.(interface{ placement() outgoing.Placement })
+	return ok
 }
 
 func (c *Config) store() Store {

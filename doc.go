@@ -75,7 +75,8 @@
 //     the caller whole.
 //  7. A grant's token goes to its portal only, over https, also across
 //     redirects; the client secret goes only to the configured or a known
-//     authorization server. Plain http is for loopback alone.
+//     authorization server. Plain http is for loopback alone; over it nothing
+//     is sent to the portal, not even without the token.
 //  8. No secret leaves by accident: not in an error, a log line, an event,
 //     Response.Request, a redirect's Location, a Referer, or by printing a
 //     value of this package.

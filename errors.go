@@ -203,6 +203,14 @@ func (e *TokenError) withKey(key string) *TokenError {
 	return &c
 }
 
+// ofSource returns the error for the grant of a source that is a *TokenSource.
+func (t *Transport) ofSource(e *TokenError) *TokenError {
+	if src, ok := t.Source.(*TokenSource); ok {
+		return e.withKey(src.key)
+	}
+	return e
+}
+
 // configError is a mistake in the program's own configuration: found before
 // any request, and permanent.
 func configError(format string, args ...any) *TokenError {

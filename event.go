@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
+	"golang.org/x/oauth2"
+
+	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/renew"
 )
@@ -15,13 +19,14 @@ import (
 type EventKind int
 
 const (
-	EventRenewed      EventKind = iota + 1 // a new pair was fetched
-	EventAdopted                           // a newer grant was found in the Store
-	EventRenewFailed                       // a renewal ended without a new pair
-	EventSaveFailed                        // the Store did not take a new pair; it is used from memory
-	EventReplayed                          // a request was repeated with a new token
-	EventRenamed                           // the portal has a new address
-	EventRefusedAgain                      // the portal refuses, or redirects, so soon after a renewal for that that the token is not renewed again yet
+	EventRenewed       EventKind = iota + 1 // a new pair was fetched
+	EventAdopted                            // a newer grant was found in the Store
+	EventRenewFailed                        // a renewal ended without a new pair
+	EventSaveFailed                         // the Store did not take a new pair; it is used from memory
+	EventReplayed                           // a request was repeated with a new token
+	EventRenamed                            // the portal has a new address
+	EventRefusedAgain                       // the portal refuses, or redirects, so soon after a renewal for that that the token is not renewed again yet
+	EventTokenWithheld                      // a request went without the token, as its address misses the portal by a little
 )
 
 var eventTexts = map[EventKind]struct {
@@ -29,13 +34,14 @@ var eventTexts = map[EventKind]struct {
 	level slog.Level
 	text  string
 }{
-	EventRenewed:      {"renewed", slog.LevelInfo, "b24oauth: token renewed"},
-	EventAdopted:      {"adopted", slog.LevelInfo, "b24oauth: newer grant adopted from the Store"},
-	EventRenewFailed:  {"renew_failed", slog.LevelError, "b24oauth: token not renewed"},
-	EventSaveFailed:   {"save_failed", slog.LevelError, "b24oauth: new token pair not saved yet; it is used from memory and saved as soon as the Store allows"},
-	EventReplayed:     {"replayed", slog.LevelDebug, "b24oauth: request repeated with a new token"},
-	EventRenamed:      {"renamed", slog.LevelWarn, "b24oauth: the portal has a new address"},
-	EventRefusedAgain: {"refused_again", slog.LevelWarn, "b24oauth: the portal goes on refusing renewed tokens, and gets no other one for a while; its clock may be wrong, or the request has a stale auth of its own"},
+	EventRenewed:       {"renewed", slog.LevelInfo, "b24oauth: token renewed"},
+	EventAdopted:       {"adopted", slog.LevelInfo, "b24oauth: newer grant adopted from the Store"},
+	EventRenewFailed:   {"renew_failed", slog.LevelError, "b24oauth: token not renewed"},
+	EventSaveFailed:    {"save_failed", slog.LevelError, "b24oauth: new token pair not saved yet; it is used from memory and saved as soon as the Store allows"},
+	EventReplayed:      {"replayed", slog.LevelDebug, "b24oauth: request repeated with a new token"},
+	EventRenamed:       {"renamed", slog.LevelWarn, "b24oauth: the portal has a new address"},
+	EventRefusedAgain:  {"refused_again", slog.LevelWarn, "b24oauth: the portal goes on refusing renewed tokens, and gets no other one for a while; its clock may be wrong, or the request has a stale auth of its own"},
+	EventTokenWithheld: {"token_withheld", slog.LevelDebug, "b24oauth: request sent without the token, and so to be refused"},
 }
 
 // String returns the kind's name in lower case, fit for a metric's label.
@@ -56,8 +62,8 @@ type Event struct {
 	Attempts int           // requests that the renewal sent to the authorization server
 	Refusals int           // EventRenewed: requests that the portal refused since the last one, to be repeated with a new token
 	Code     string        // its error code
-	Host     string        // the portal's new address
-	Err      error         // why it failed; a *TokenError
+	Host     string        // the portal's new address, or that of the request without a token
+	Err      error         // why it failed, or why there was no token in it; a *TokenError
 }
 
 // LogValue implements [slog.LogValuer].
@@ -98,6 +104,51 @@ func (c *Config) emitAt(ctx context.Context, level slog.Level, e Event) {
 	if c.OnEvent != nil {
 		c.survive(ctx, func() { c.OnEvent(ctx, e) })
 	}
+}
+
+// misses is what a request's address has of its own, by how it misses the portal.
+// An address in the clear is an error, and another host's is usual.
+var misses = map[address.Miss]string{
+	address.OtherScheme:  "scheme",
+	address.OtherPort:    "port",
+	address.OtherZone:    "Bitrix24 domain",
+	address.OtherWriting: "spelling",
+}
+
+// tellMiss tells why a request gets no token that seems meant for the portal.
+func (s *TokenSource) tellMiss(req *http.Request, g *heldGrant) {
+	miss := address.Near(req.URL, g.portal, g.FormerHosts)
+	if what, ok := misses[miss]; ok {
+		s.tellWithheld(req, configError("the grant's portal is %s, and the request goes to %s with another %s: the token goes to the portal alone. Correct the request's address, or save a grant of that portal", g.portal, redact.Host(req.URL.Scheme+"://"+req.URL.Host), what))
+	}
+}
+
+// tellTokenField tells that a method's own field named token keeps the access
+// token from it: such a URL is a signed link, whose signature auth would break.
+func (s *TokenSource) tellTokenField(req *http.Request) {
+	c := s.source.Known()
+	if c != nil && c.Grant.isPortal(req.URL) && address.HasPlainToken(req.URL, c.Grant.portal.Path) {
+		s.tellWithheld(req, configError("the request has a field token in its query, as signed links have, to which nothing is added: send the field in a form or JSON body"))
+	}
+}
+
+func (s *TokenSource) tellWithheld(req *http.Request, why *TokenError) {
+	s.cfg.emit(req.Context(), Event{Kind: EventTokenWithheld, Key: s.key, Host: req.URL.Host, Err: why.withKey(s.key)})
+}
+
+// tellHidden tells that a Transport's source is something around a *TokenSource,
+// such as oauth2.ReuseTokenSource: Transport takes it for one that only supplies
+// tokens.
+func tellHidden(source oauth2.TokenSource, token *oauth2.Token) {
+	from, _ := token.Extra(originKey).(origin)
+	s := from.source.Value()
+	if s == nil || s.cfg.Logger == nil || s.toldHidden.Swap(true) {
+		return
+	}
+	s.cfg.survive(context.Background(), func() {
+		s.cfg.Logger.Warn("b24oauth: a refused token is not renewed, nor its request repeated, as something stands around the *TokenSource: put the *TokenSource itself into Transport.Source",
+			slog.String("key", s.key), slog.String("source", fmt.Sprintf("%T", source)))
+	})
 }
 
 // survive calls the user's code and logs its panic, if it can.

@@ -216,7 +216,7 @@ func made(t *testing.T, path string, pointed reflect.Type, depth int) reflect.Va
 // foreign are the structs of others in which we keep no secret, or which are
 // printed as addresses wherever they stand.
 var foreign = map[string]bool{
-	"time.Time": true, "time.Timer": true, "sync.Mutex": true, "sync.Once": true, "keylock.Locks": true, "atomic.Bool": true, "atomic.Int64": true,
+	"time.Time": true, "time.Timer": true, "sync.Mutex": true, "sync.Once": true, "keylock.Locks": true, "atomic.Bool": true, "atomic.Int64": true, "atomic.Uint32": true,
 	"http.Client": true, "slog.Logger": true, "unique.Handle[string]": true,
 }
 

@@ -134,14 +134,18 @@ type Refusal struct {
 // client_endpoint, server_endpoint, scope, status, user_id.
 func (g *Grant) Token() *oauth2.Token {
 	t := &oauth2.Token{AccessToken: g.AccessToken, Expiry: g.Expiry}
-	return t.WithExtra(map[string]any{
+	return t.WithExtra(g.extra())
+}
+
+func (g *Grant) extra() map[string]any {
+	return map[string]any{
 		"member_id":       g.MemberID,
 		"client_endpoint": g.ClientEndpoint,
 		"server_endpoint": g.ServerEndpoint,
 		"scope":           g.Scope,
 		"status":          g.Status,
 		"user_id":         g.UserID,
-	})
+	}
 }
 
 // storedGrant is the stored form of a Grant. Its field names are Bitrix24's

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 	"unique"
+	"weak"
 
 	"golang.org/x/oauth2"
 
@@ -29,6 +30,8 @@ type TokenSource struct {
 	key    string
 	used   atomic.Int64 // Unix time of the last use that was noted
 	source renew.Source[*heldGrant]
+
+	toldHidden atomic.Bool // the log says that something hides this source from Transport
 }
 
 var _ oauth2.TokenSource = (*TokenSource)(nil)
@@ -71,12 +74,20 @@ func (h *heldGrant) isPortal(u *url.URL) bool {
 	return host == h.portal.Host && u.Scheme == h.portal.Scheme || slices.Contains(h.FormerHosts, host)
 }
 
-// copyToken returns the token for a caller to keep: oauth2 writes into tokens
-// that it is given.
-func (h *heldGrant) copyToken() *oauth2.Token {
+// origin is what a token says in its Extra of the source that it is from. It
+// tells nothing when it is printed, and keeps nothing in memory.
+type origin struct{ source weak.Pointer[TokenSource] }
+
+const originKey = "b24oauth.origin"
+
+// copyToken returns the token of s for a caller to keep: oauth2 writes into
+// tokens that it is given.
+func (h *heldGrant) copyToken(s *TokenSource) *oauth2.Token {
 	t := h.token.Load()
 	if t == nil {
-		t = h.Grant.Token()
+		extra := h.Grant.extra()
+		extra[originKey] = origin{weak.Make(s)}
+		t = (&oauth2.Token{AccessToken: h.AccessToken}).WithExtra(extra)
 		_, t.Expiry = h.view().Lifetime(0, time.Now()) // by this machine's clock
 		h.token.Store(t)
 	}
@@ -118,7 +129,7 @@ func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.Grant.copyToken(), nil
+	return c.Grant.copyToken(s), nil
 }
 
 // Renew returns a token to go on with after a portal refused one, for
@@ -147,7 +158,7 @@ func (s *TokenSource) Renew(ctx context.Context, refused *oauth2.Token) (*oauth2
 	if err != nil {
 		return nil, err
 	}
-	return c.Grant.copyToken(), nil
+	return c.Grant.copyToken(s), nil
 }
 
 // Grant returns the grant as it is stored, or the newer pair that the Store

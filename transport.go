@@ -24,11 +24,12 @@ import (
 //
 // The token goes to the portal that the grant names and nowhere else, over
 // https (plain http on loopback only); [Placement] says into which part of a
-// request. Any other request passes as it came: one to another host, an
-// incoming webhook (/rest/1/…/), whose path is its secret, and a signed file
-// link (token= in its query), whose signature covers the auth parameter; only
-// the Referer that an http.Client writes after a redirect to another host is
-// cut to its origin, as browsers do. A request to an address that the portal
+// request. Any other request passes as it came: one to another host, which is an
+// [EventTokenWithheld] if the portal seems to be meant, an incoming webhook
+// (/rest/1/…/), whose path is its secret, and a signed file link (token= in its
+// query), whose signature covers the auth parameter; only the Referer that an
+// http.Client writes after a redirect to another host is cut to its origin, as
+// browsers do. One to the portal over http, but for loopback, is not sent at all. A request to an address that the portal
 // had before it was renamed goes to its present one. Until the grant is known,
 // any request but a webhook's or a signed link's waits for it, and fails if
 // there is none: where the token may go is not known before.
@@ -46,8 +47,8 @@ import (
 // It is safe for concurrent use as long as its fields are not changed.
 type Transport struct {
 	// Source supplies the tokens. A *TokenSource renews them and makes
-	// repetition possible. Any other source only supplies the token, which
-	// goes to the host of the request, unless a redirect led there, or to the
+	// repetition possible. Any other source, one around a *TokenSource too
+	// (logged once), only supplies the token, which goes to the host of the request, unless a redirect led there, or to the
 	// portal that the token names as Extra("client_endpoint").
 	Source oauth2.TokenSource
 
@@ -106,6 +107,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		outgoing.CloseBody(req)
 		return nil, errors.New("b24oauth: the request has no URL")
 	case address.BearsOwnSecret(req.URL, address.RestPath):
+		if renewable {
+			src.tellTokenField(req)
+		}
 		return t.send(req, req, "")
 	case !renewable:
 		return t.placeOnly(req)
@@ -114,7 +118,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	cur, err := src.known(req.Context())
 	if err == nil && !cur.Grant.isPortal(req.URL) && cur.Grant.portal.Host != "" {
-		return t.passThrough(req, cur.Grant.AccessToken)
+		return t.passBy(src, cur.Grant, req)
 	}
 	if err == nil {
 		cur, err = src.fresh(req.Context())
@@ -128,7 +132,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	switch {
 	case !cur.Grant.isPortal(req.URL):
-		return t.passThrough(req, cur.Grant.AccessToken)
+		return t.passBy(src, cur.Grant, req)
 	case cur.Grant.portal.Path != address.RestPath && address.BearsOwnSecret(req.URL, cur.Grant.portal.Path):
 		return t.send(req, req, "")
 	}
@@ -140,9 +144,6 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // placeOnly serves a source that only supplies tokens.
 func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
-	if !address.Secure(req.URL) {
-		return t.send(req, req, "")
-	}
 	token, err := t.Source.Token()
 	if err == nil && (token == nil || token.AccessToken == "") {
 		err = configError("Transport.Source (%T) returned a token without AccessToken", t.Source)
@@ -151,6 +152,7 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 		outgoing.CloseBody(req)
 		return nil, err
 	}
+	tellHidden(t.Source, token)
 	first := safehttp.First(req).URL
 	home := address.Portal{Scheme: first.Scheme, Host: address.CanonicalHost(first), Path: address.RestPath}
 	if named, ok := token.Extra("client_endpoint").(string); ok && named != "" {
@@ -160,8 +162,8 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 		}
 	}
 	switch {
-	case req.URL.Scheme != home.Scheme || address.CanonicalHost(req.URL) != home.Host:
-		return t.passThrough(req, token.AccessToken)
+	case !address.Secure(req.URL) || req.URL.Scheme != home.Scheme || address.CanonicalHost(req.URL) != home.Host:
+		return t.passThrough(req, token.AccessToken, home)
 	case address.BearsOwnSecret(req.URL, home.Path):
 		return t.send(req, req, "")
 	}
@@ -181,21 +183,32 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 }
 
 // sendInTheClear sends a request that no token may travel with, so it needs no
-// grant. But if there is one whose token a redirect took along, that has to be
-// known.
+// grant and is not held up for one. But the grant tells whether it goes to the
+// portal itself.
 func (t *Transport) sendInTheClear(src *TokenSource, req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), renew.Patience(req.Context()))
 	defer cancel()
-	token := ""
-	if cur, err := src.known(ctx); err == nil {
-		token = cur.Grant.AccessToken
+	cur, err := src.known(ctx)
+	if err != nil {
+		return t.send(req, req, "")
 	}
-	return t.passThrough(req, token)
+	return t.passBy(src, cur.Grant, req)
 }
 
-// passThrough sends a request that gets no token. If a redirect brought it
-// here and ours with it, ours is taken out.
-func (t *Transport) passThrough(req *http.Request, token string) (*http.Response, error) {
+// passBy sends a request to another address than the portal's.
+func (t *Transport) passBy(src *TokenSource, g *heldGrant, req *http.Request) (*http.Response, error) {
+	src.tellMiss(req, g)
+	return t.passThrough(req, g.AccessToken, g.portal, g.FormerHosts...)
+}
+
+// passThrough sends a request that gets no token, unless it goes to the portal
+// itself in the clear. If a redirect brought it here and ours with it, ours is
+// taken out.
+func (t *Transport) passThrough(req *http.Request, token string, home address.Portal, former ...string) (*http.Response, error) {
+	if address.Near(req.URL, home, former) == address.InTheClear {
+		outgoing.CloseBody(req)
+		return nil, t.ofSource(configError("the request goes to the portal's host %s over http, and everybody on the way could read it: make it https. Nothing was sent", redact.Host(req.URL.Host)))
+	}
 	return t.send(safehttp.WithoutToken(req, token), req, "")
 }
 
@@ -211,12 +224,6 @@ func (t *Transport) base() http.RoundTripper {
 		return t.Base
 	}
 	return http.DefaultTransport
-}
-
-// isTransport reports whether rt is a Transport, or a type that embeds one.
-func isTransport(rt http.RoundTripper) bool {
-	_, ok := rt.(interface{ placement() outgoing.Placement })
-	return ok
 }
 
 func (t *Transport) placement() outgoing.Placement {
@@ -241,11 +248,7 @@ func (t *Transport) send(out, req *http.Request, token string) (*http.Response, 
 	}
 	if strayed != "" && token != "" {
 		safehttp.Discard(resp)
-		e := configError("%w, or put it above Transport", &safehttp.StrayedError{Transport: fmt.Sprintf("Transport.Base (%T)", t.base()), Host: strayed, Secret: "the access token"})
-		if src, ok := t.Source.(*TokenSource); ok {
-			e = e.withKey(src.key)
-		}
-		return nil, e
+		return nil, t.ofSource(configError("%w, or put it above Transport", &safehttp.StrayedError{Transport: fmt.Sprintf("Transport.Base (%T)", t.base()), Host: strayed, Secret: "the access token"}))
 	}
 	resp.Request = req
 	return resp, nil

@@ -100,7 +100,9 @@ func TestAnswersThatStayAreMisconfigured(t *testing.T) {
 func TestNoAnswerBothStaysAndPasses(t *testing.T) {
 	for d, g := range dialects {
 		for code, remedy := range g.setup {
-			away := slices.ContainsFunc(g.away, func(prefix string) bool { return strings.HasPrefix(code, prefix) && (d == PostgreSQL || code == prefix) })
+			away := slices.ContainsFunc(g.away, func(prefix string) bool {
+				return strings.HasPrefix(code, prefix) && (d == PostgreSQL || code == prefix)
+			})
 			if remedy == "" || away || slices.Contains(g.busy, code) || g.remedies[code] != "" {
 				t.Errorf("%v: %s is in two tables, or has no remedy", d, code)
 			}

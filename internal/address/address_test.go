@@ -139,3 +139,75 @@ func TestMethodsOfAPortalThatHasMovedThemAreFound(t *testing.T) {
 		}
 	}
 }
+
+func TestMissIsToldFromAnotherHost(t *testing.T) {
+	cloud := address.Portal{Scheme: "https", Host: "example.bitrix24.com", Path: address.RestPath}
+	own := address.Portal{Scheme: "https", Host: "portal.example:8443", Path: address.RestPath}
+	local := address.Portal{Scheme: "http", Host: "localhost:8080", Path: address.RestPath}
+	former := []string{"old.example", "old.bitrix24.de", "ported.example:8443"}
+	for _, c := range []struct {
+		url    string
+		portal address.Portal
+		want   address.Miss
+	}{
+		{"https://example.bitrix24.ru/rest/m", cloud, address.OtherZone},
+		{"https://EXAMPLE.bitrix24.com.br/rest/m", cloud, address.OtherZone},
+		{"http://example.bitrix24.ru/rest/m", cloud, address.OtherZone},
+		{"https://old.bitrix24.eu/rest/m", cloud, address.OtherZone},
+		{"https://another.bitrix24.com/rest/m", cloud, address.Elsewhere},
+		{"https://bitrix24.com/", cloud, address.Elsewhere},
+		{"https://portal.example/rest/m", cloud, address.Elsewhere},
+		{"https://example.com/rest/m", cloud, address.Elsewhere},
+		{"https:///rest/m", cloud, address.Elsewhere},
+		{"http://example.bitrix24.com/rest/m", cloud, address.InTheClear},
+		{"http://Example.Bitrix24.com:80/", cloud, address.InTheClear},
+		{"http://example.bitrix24.com:443/rest/m", cloud, address.InTheClear},
+		{"http://example.bitrix24.com./rest/m", cloud, address.InTheClear},
+		{"http://old.example/rest/m", cloud, address.InTheClear},
+		{"http://ported.example/rest/m", cloud, address.InTheClear},
+		{"http://portal.example/rest/m", own, address.InTheClear},
+		{"http://portal.example:8443/rest/m", own, address.InTheClear},
+		{"https://portal.example/rest/m", own, address.OtherPort},
+		{"https://example.bitrix24.com:8443/rest/m", cloud, address.OtherPort},
+		{"https://old.example:8443/rest/m", cloud, address.OtherPort},
+		{"https://example.bitrix24.com./rest/m", cloud, address.OtherWriting},
+		{"https://localhost:8080/rest/m", local, address.OtherScheme},
+		{"http://localhost:8081/rest/m", local, address.OtherPort},
+		{"http://old.example/rest/m", local, address.InTheClear},
+		{"http://127.0.0.1:8080/rest/m", local, address.Elsewhere},
+		{"ftp://example.bitrix24.com/m", cloud, address.OtherScheme},
+	} {
+		u, err := url.Parse(c.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := address.Near(u, c.portal, former); got != c.want {
+			t.Errorf("%s misses %s by %d, want %d", c.url, c.portal.Host, got, c.want)
+		}
+	}
+}
+
+func TestTokenThatIsNoSignatureIsToldFromASignedLink(t *testing.T) {
+	for raw, want := range map[string]bool{
+		"https://p/rest/crm.deal.list?token=abc":               true,
+		"https://p/rest/api/tasks.task.get?a=1&token=abc":      true,
+		"https://p//rest/crm.deal.list?token=":                 true,
+		"https://p/rest/download.json?token=disk%7Cx%7Cy":      false,
+		"https://p/rest/download.json?token=disk%7cx%7cy":      false,
+		"https://p/rest/download.json?token=disk|x|y":          false,
+		"https://p/rest/crm.deal.list?auth=a&token=abc":        false,
+		"https://p/rest/crm.deal.list?mytoken=abc":             false,
+		"https://p/upload/f?token=abc":                         false,
+		"https://p/rest/1/s3cret/crm.deal.list?token=abc":      false,
+		"https://p/rest/api/1/s3cret/tasks.task.get?token=abc": false,
+		"https://p/rest/?token=abc":                            false,
+	} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := address.HasPlainToken(u, address.RestPath); got != want {
+			t.Errorf("%s: %v, want %v", raw, got, want)
+		}
+	}
+}

@@ -33,13 +33,18 @@ func IsV3(u *url.URL, base string) bool {
 	return strings.HasPrefix(Method(u, base), "api/")
 }
 
+// isWebhook reports whether a path below the base is an incoming webhook's.
+func isWebhook(method string) bool {
+	number, secret, ok := strings.Cut(strings.TrimPrefix(method, "api/"), "/")
+	return ok && number != "" && secret != "" && strings.Trim(number, "0123456789") == ""
+}
+
 // BearsOwnSecret reports whether the request needs no token because its URL
 // is the secret: an incoming webhook, whose path below base is
 // [api/]number/secret/, or a signed file link, which has a token field in its
 // query.
 func BearsOwnSecret(u *url.URL, base string) bool {
-	number, secret, ok := strings.Cut(strings.TrimPrefix(Method(u, base), "api/"), "/")
-	if ok && number != "" && secret != "" && strings.Trim(number, "0123456789") == "" {
+	if isWebhook(Method(u, base)) {
 		return true
 	}
 	if !strings.Contains(u.RawQuery, "token=") {
