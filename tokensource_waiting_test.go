@@ -3,6 +3,7 @@ package b24oauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -338,4 +339,77 @@ func TestGuarantee9StoreThatIsWellAgainIsSeenWithinASecond(t *testing.T) {
 			}
 		})
 	})
+}
+
+// A mistake in the Store's setup stays until somebody mends it. Looking costs
+// little, and is done every second; more is tried every ten minutes, or when an
+// operator says so.
+func TestGuarantee9MisconfiguredStoreIsTriedAtTheSlowPaceAndSeenWhenItIsMended(t *testing.T) {
+	mistake := fmt.Errorf("the table has gone: %w", b24oauth.ErrMisconfigured)
+	for name, mend := range map[string]func(t *testing.T, p *program){
+		"by itself":       func(*testing.T, *program) { <-time.After(10 * time.Minute) },
+		"by Renew(nil)":   func(t *testing.T, p *program) { renewNow(t, p) },
+		"by another Save": func(t *testing.T, p *program) { save(t, p, p.Install()) },
+	} {
+		t.Run("Update, seen "+name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, events := newFaultyStore(), new(eventLog)
+				p := newProgram(t, with(store, events))
+				<-time.After(2 * time.Hour)
+				tried := 0
+				store.onUpdate(func(context.Context, updateFunc) error { tried++; return mistake })
+				for start := time.Now(); time.Since(start) < 25*time.Minute; <-time.After(time.Second) {
+					wantFailure(t, p.source, b24oauth.ErrMisconfigured, 0)
+				}
+				if tried != 3 {
+					t.Errorf("tried %d times in 25 minutes, want 3", tried)
+				}
+				events.want(t, "renew_failed")
+				store.onUpdate(nil)
+				mend(t, p)
+				token(t, p.source)
+			})
+		})
+	}
+	t.Run("Load", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store, events := newFaultyStore(), new(eventLog)
+			p := newProgram(t, with(store, events))
+			<-time.After(2 * time.Hour)
+			store.onLoad(func(context.Context) (*b24oauth.Grant, error) { return nil, mistake })
+			for start := time.Now(); time.Since(start) < 25*time.Minute; <-time.After(time.Second) {
+				wantFailure(t, p.source, b24oauth.ErrMisconfigured, 0)
+			}
+			events.want(t, "renew_failed")
+			store.onLoad(nil)
+			<-time.After(time.Second)
+			token(t, p.source)
+		})
+	})
+	t.Run("Load, in a process that has just started", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store := newFaultyStore()
+			p := newProgram(t, with(store, nil))
+			p.restart(with(store, nil))
+			store.onLoad(func(context.Context) (*b24oauth.Grant, error) { return nil, mistake })
+			wantFailure(t, p.source, b24oauth.ErrMisconfigured, 0)
+			store.onLoad(nil)
+			<-time.After(time.Second)
+			token(t, p.source)
+		})
+	})
+}
+
+func renewNow(t *testing.T, p *program) {
+	t.Helper()
+	if _, err := p.source.Renew(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func save(t *testing.T, p *program, g *b24oauth.Grant) {
+	t.Helper()
+	if err := p.config.Save(t.Context(), key, g); err != nil {
+		t.Fatal(err)
+	}
 }
