@@ -3,6 +3,7 @@ package b24oauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -118,7 +119,18 @@ func (c *Config) refresh(ctx context.Context, g *Grant) (next *Grant, attempts i
 	if terr != nil {
 		return nil, attempts, terr
 	}
+	if g.MemberID != "" && fresh.MemberID != "" && fresh.MemberID != g.MemberID {
+		return nil, attempts, anotherPortals(g.MemberID, fresh.MemberID, u.Host)
+	}
 	return g.merge(fresh, c.ClientID, c.trustedEndpoint(fresh.ServerEndpoint)), attempts, nil
+}
+
+// anotherPortals refuses a pair that belongs to another portal than the grant:
+// it was composed of two portals' tokens by who could read both, and the calls
+// of the one would go on at the other. A renamed portal keeps its member_id.
+func anotherPortals(want, got, server string) *TokenError {
+	return &TokenError{kind: ErrReauthorize, server: server, StatusCode: http.StatusOK, Err: fmt.Errorf(
+		"the refresh token is of the portal with the member_id %q and the grant of %q, so the pair is not used: authorize the application again on the grant's portal", redact.Shorten(got), redact.Shorten(want))}
 }
 
 // Exchange turns the code that a user's browser brought back from

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/b24test"
 )
 
 func TestPublishedAnswersBecomeGrants(t *testing.T) {
@@ -328,5 +330,57 @@ func TestAnswerThatIsNoHTTPIsNotQuoted(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "CANARY") || !strings.Contains(err.Error(), "no HTTP") {
 			t.Errorf("%s: error %v", name, err)
 		}
+	}
+}
+
+func TestGuarantee7PairOfAnotherPortalIsNotUsed(t *testing.T) {
+	for name, c := range map[string]struct {
+		grants, answers string
+		used            bool
+	}{
+		"another portal's":            {"A", "B", false},
+		"another's, in other letters": {"a", "A", false},
+		"the grant's own":             {"A", "A", true},
+		"of no named portal":          {"A", "", true},
+		"for a grant that names none": {"", "B", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProgramWithoutGrant(t, with(new(b24oauth.MemoryStore), nil))
+				g := p.Install()
+				g.MemberID = c.grants
+				if err := p.config.Save(t.Context(), key, g); err != nil {
+					t.Fatal(err)
+				}
+				before := stored(t, p)
+				p.FailTokens(1<<20, b24test.Answer{Status: 200, Body: fmt.Sprintf(
+					`{"access_token":"new","refresh_token":"next","expires_in":3600,"member_id":%q,"client_endpoint":"https://other.example/rest/"}`, c.answers)})
+				<-time.After(2 * time.Hour)
+				if c.used {
+					if got := token(t, p.source); got != "new" {
+						t.Errorf("the token is %q", got)
+					}
+					return
+				}
+				te := wantFailure(t, p.source, b24oauth.ErrReauthorize, 0)
+				for _, want := range []string{strconv.Quote(c.grants), strconv.Quote(c.answers), "authorize the application again"} {
+					if !strings.Contains(te.Error(), want) {
+						t.Errorf("%v does not say %s", te, want)
+					}
+				}
+				if diff := cmp.Diff(before, stored(t, p)); diff != "" {
+					t.Errorf("the stored grant has changed (-before +after):\n%s", diff)
+				}
+				sent := 0
+				resp, err := p.over(roundTripFunc(func(*http.Request) (*http.Response, error) {
+					sent++
+					return answer(200, "{}"), nil
+				})).RoundTrip(post(t, p.Endpoint()+"m", formType, "a=1"))
+				if resp != nil || !errors.Is(err, b24oauth.ErrReauthorize) || sent != 0 {
+					t.Errorf("%v, %v, %d requests; want the error and none", resp, err, sent)
+				}
+				wantRequests(t, p, 1)
+			})
+		})
 	}
 }
