@@ -4,18 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
-	"github.com/hashicorp/go-retryablehttp"
-
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/ctxend"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/safehttp"
+	"github.com/b24go/b24oauth/internal/tokenrequest"
 	"github.com/b24go/b24oauth/internal/tokenresponse"
 )
 
@@ -41,12 +39,6 @@ const (
 func PortalTokenURL(domain string) string {
 	return "https://" + domain + "/oauth/token/"
 }
-
-const (
-	tokenTries  = 3 // requests in one exchange, at most
-	firstPause  = 250 * time.Millisecond
-	secondPause = time.Second
-)
 
 // tokenURL returns the token URL for a grant whose authorization server names
 // itself as server, a URL or a bare host. The client secret goes there, and
@@ -244,58 +236,36 @@ func (c *Config) AuthCodeURL(portal, state string) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/oauth/authorize/", RawQuery: q.Encode()}).String()
 }
 
-// requestToken asks for a token, up to three times as long as the failures
-// are passing ones, and reads the answer. An answer that says when to come
-// back ends it at once: the source keeps that pause, not this loop.
-func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values) (*Grant, int, *TokenError) {
-	var (
-		grant    *Grant
-		failure  *TokenError
-		sent     time.Time
-		attempts int
-		until    = time.Now().Add(c.refreshTimeout() - 2*secondPause) // ctx lasts longer, for an answer on its way
-	)
-	client := retryablehttp.Client{
-		HTTPClient: safehttp.Once(c.TokenClient, "Config.TokenClient", "the client secret"),
-		RetryMax:   tokenTries - 1,
-		RequestLogHook: func(retryablehttp.Logger, *http.Request, int) {
-			sent = time.Now()
-			attempts++
-		},
-		CheckRetry: func(ctx context.Context, resp *http.Response, err error) (bool, error) {
-			grant, failure = readAnswer(resp, err, sent)
-			again := failure != nil && !failure.Permanent() && failure.retryAfter == 0
-			return again && ctx.Err() == nil && time.Now().Before(until), nil
-		},
-		Backoff: func(_, _ time.Duration, attempt int, _ *http.Response) time.Duration {
-			pause := firstPause
-			if attempt > 0 {
-				pause = secondPause
-			}
-			return pause/2 + rand.N(pause)
-		},
+// requestToken asks for a token, and again after a failure that passes. attempts
+// is the number of requests that were sent.
+func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values) (_ *Grant, attempts int, _ *TokenError) {
+	r := tokenrequest.Request{
+		Client: c.TokenClient, Method: c.TokenMethod, URL: u, Params: params, Patience: c.refreshTimeout(),
+		Passes: func(f *tokenresponse.Failure) bool { return kindOfFailure(f) == ErrUnavailable },
 	}
-	redacted, _ := redact.Trace(ctx)
-	req, err := c.tokenRequest(redacted, u, params)
-	if err != nil {
-		return nil, 0, configError("the token request cannot be built: check Config.TokenURL and Config.TokenMethod")
+	a := r.Send(ctx)
+	if a.Failure != nil {
+		e := endpointError(a.Failure, u.Host)
+		e.redact(params)
+		return nil, a.Attempts, e
 	}
-	// What Do returns repeats what CheckRetry has seen, with the URL in it.
-	if resp, err := client.Do(req); err == nil {
-		resp.Body.Close()
+	g := newGrant(a.Tokens, a.Sent)
+	g.dropQuoted(secretsIn(params))
+	return g, a.Attempts, nil
+}
+
+// endpointError returns the error that callers get for what came of a request to
+// the server.
+func endpointError(f *tokenresponse.Failure, server string) *TokenError {
+	return &TokenError{Code: f.Code, Description: f.Description, StatusCode: f.StatusCode, Err: f.Err, kind: kindOfFailure(f), retryAfter: f.RetryAfter, server: server}
+}
+
+// kindOfFailure says who has to act.
+func kindOfFailure(f *tokenresponse.Failure) error {
+	if _, strayed := errors.AsType[*safehttp.StrayedError](f.Err); strayed || errors.Is(f.Err, tokenrequest.ErrInvalid) {
+		return ErrMisconfigured
 	}
-	switch {
-	case grant == nil && failure == nil:
-		failure = unavailable("the token request was not sent: %w", context.Cause(ctx))
-	case failure != nil:
-		failure.redact(params)
-	default:
-		grant.dropQuoted(secretsIn(params))
-	}
-	if failure != nil {
-		failure.server = u.Host
-	}
-	return grant, attempts, failure
+	return kindOfCode(f.Code)
 }
 
 // tokenTransport returns what sends token requests, for errors that name it.
@@ -306,51 +276,7 @@ func (c *Config) tokenTransport() http.RoundTripper {
 	return nil
 }
 
-func (c *Config) tokenRequest(ctx context.Context, u *url.URL, params url.Values) (*retryablehttp.Request, error) {
-	if c.TokenMethod == http.MethodPost {
-		req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, u.String(), []byte(params.Encode()))
-		if err == nil {
-			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		}
-		return req, err
-	}
-	full := *u
-	if full.RawQuery != "" {
-		full.RawQuery += "&"
-	}
-	full.RawQuery += params.Encode()
-	return retryablehttp.NewRequestWithContext(ctx, http.MethodGet, full.String(), nil)
-}
-
-// readAnswer turns what one token request came to into a grant, whose
-// lifetime counts from when it was sent, or the reason why there is none.
-func readAnswer(resp *http.Response, err error, sent time.Time) (*Grant, *TokenError) {
-	if err != nil {
-		if _, ok := errors.AsType[*safehttp.StrayedError](err); ok {
-			return nil, configError("%w", redact.WithoutURL(err))
-		}
-		if quotesAnswer(redact.WithoutURL(err)) {
-			return nil, unavailable("the answer is no HTTP: what came cannot be told from tokens and is not quoted")
-		}
-		return nil, unavailable("%w", redact.WithoutURL(err))
-	}
-	tokens, f := tokenresponse.Read(resp, sent)
-	if f != nil {
-		return nil, &TokenError{
-			Code: f.Code, Description: f.Description, StatusCode: f.StatusCode, Err: f.Err,
-			kind: kindOfCode(f.Code), retryAfter: f.RetryAfter,
-		}
-	}
-	return newGrant(tokens, sent), nil
-}
-
-// quotesAnswer reports whether an error may quote what the server sent: net/http
-// quotes a line that it cannot read, and new tokens may stand in it.
-func quotesAnswer(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "malformed") || strings.Contains(text, "_token")
-}
-
+// newGrant returns the grant in an answer to a request of that time.
 func newGrant(t *tokenresponse.Tokens, sent time.Time) *Grant {
 	sent = sent.Round(0) // without the monotonic clock, which stops while a machine sleeps
 	g := &Grant{

@@ -35,14 +35,15 @@ func FuzzTokenAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, retryAfter string, body []byte) {
 		asked := time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)
 		resp := &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}, Body: io.NopCloser(strings.NewReader(string(body)))}
-		g, terr := readAnswer(resp, nil, asked)
-		if (g == nil) == (terr == nil) {
-			t.Fatalf("grant %v, error %v", g, terr)
+		tokens, failure := tokenresponse.Read(resp, asked)
+		if (tokens == nil) == (failure == nil) {
+			t.Fatalf("tokens %v, failure %v", tokens, failure)
 		}
-		if terr != nil {
-			checkFailure(t, terr)
+		if failure != nil {
+			checkFailure(t, endpointError(failure, ""))
 			return
 		}
+		g := newGrant(tokens, asked)
 		if life := g.Expiry.Sub(asked); life <= 0 || life > lifetime.Max {
 			t.Errorf("lifetime %v", life)
 		}

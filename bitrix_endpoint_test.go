@@ -57,6 +57,13 @@ func endpointConfig(srv http.RoundTripper, change ...func(*b24oauth.Config)) *b2
 	return c
 }
 
+// spentAt is one of another portal.
+func spentAt(member string) *b24oauth.Grant {
+	g := spent()
+	g.MemberID = member
+	return g
+}
+
 // spent is a grant whose access token has run out.
 func spent() *b24oauth.Grant {
 	return &b24oauth.Grant{
@@ -164,7 +171,7 @@ func TestTokenRequestIsWhatTheProtocolSays(t *testing.T) {
 			if test.exchange {
 				_, err = c.Exchange(t.Context(), "the-code", "")
 			} else {
-				_, err = renewed(t, c, spent())
+				_, err = renewed(t, c, spentAt("a223c6b3710f85df22e9377d6c4f7553"))
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -236,8 +243,8 @@ func TestClientSecretGoesToKnownServersOnly(t *testing.T) {
 			_, err := c.Exchange(t.Context(), "the-code", test.server)
 			check("Exchange", err)
 
-			g := spent()
-			g.ServerEndpoint, g.MemberID = test.server, "" // the answer names its own portal
+			g := spentAt("") // the answer names its own portal
+			g.ServerEndpoint = test.server
 			if err := c.Save(t.Context(), key, g); (err != nil) != (test.asked == "") {
 				t.Errorf("Save: %v", err)
 			}

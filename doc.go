@@ -150,6 +150,7 @@
 //	internal/safehttp       no redirect is followed with a secret, no token request sent twice
 //	internal/address        where secrets may go, and when two addresses are one host
 //	internal/resterror      which answers of a portal refuse the token
+//	internal/tokenrequest   how often the authorization server is asked for one token
 //	internal/tokenresponse  which answers of the authorization server bring one
 //	internal/lifetime       how long a token lives, whatever is said of it
 //	internal/redact         what is left of an error, a panic or a trace without its secrets
