@@ -62,10 +62,11 @@
 //     request that needs no token. The one caller who starts a renewal waits for
 //     it, at most a second and at most a quarter of the time to its deadline, and
 //     then goes on with the token that works.
-//  5. Replayed once, exactly: only after a 4xx whose code refuses the token,
-//     or a 401 that may, and only if the body can be had again byte for byte.
-//     Otherwise that answer reaches the caller whole. If the renewal fails, a
-//     *TokenError does instead.
+//  5. Replayed once, exactly: only after a 401 whose code refuses the token, or
+//     may, and only if the body can be had again byte for byte. Otherwise that
+//     answer reaches the caller whole. If the renewal fails, a *TokenError does
+//     instead. Every other status passes untouched, as soon as its headers are
+//     there; a 401 whose code is not there after 64 KiB or five seconds does too.
 //  6. A late refusal of an old token never costs a newer one, and a portal
 //     cannot make us refresh at will: its refusals and redirects together cost a
 //     process at most one exchange of its grant in ten seconds. That pause

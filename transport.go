@@ -286,8 +286,8 @@ func (c *call) do(cur *current) (*http.Response, error) {
 			}
 		case status >= 300 && status < 400:
 			next = c.followRename(resp, g, out)
-		case status >= 400 && status < 500:
-			verdict, code := resterror.Inspect(resp)
+		case status == http.StatusUnauthorized:
+			verdict, code := resterror.Inspect(c.req.Context(), resp)
 			ambiguous = verdict == resterror.Ambiguous
 			if verdict != resterror.Other && !c.replayed {
 				next, err = c.renew(g, ambiguous, code)

@@ -131,7 +131,7 @@ func TestUpgradesPass(t *testing.T) {
 }
 
 func TestStreamingAnswersAreNotHeldBack(t *testing.T) {
-	for _, code := range []int{200, 302, 500} {
+	for _, code := range []int{200, 302, 401, 403, 500} {
 		release := make(chan struct{})
 		ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(code)

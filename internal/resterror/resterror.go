@@ -5,9 +5,10 @@
 //	v2 XML  <response><error>expired_token</error>…</response>
 //	v3      {"error":{"code":"BITRIX_REST_V3_EXCEPTION_…","message":"…"}}
 //
-// The code decides and not the status: 401 also stands for missing rights, a
-// blocked application or an overload, and a token renewed for one of those is
-// a renewal wasted.
+// The code decides and not the status alone: a 401 also stands for missing
+// rights, a blocked application or an overload, and a token renewed for one of
+// those is a renewal wasted. No other status is about the token: what a method
+// says of its own business may look the same, and it has run by then.
 package resterror
 
 import (
@@ -15,11 +16,10 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"io"
-	"net/http"
 	"strings"
 )
 
-// A Verdict is what a response says about the access token.
+// A Verdict is what a 401 says about the access token.
 type Verdict int
 
 const (
@@ -28,57 +28,70 @@ const (
 	Ambiguous                // perhaps that: v3's 401, or a 401 without a body
 )
 
-// maxBody is how much of a body is looked at. Errors are far shorter.
-const maxBody = 64 << 10
+// byteOrderMark may come before an answer.
+const byteOrderMark = "\uFEFF"
 
-// Read judges a response by its status and the start of its body, decoded
-// from any Content-Encoding; it looks at 64 KiB at most. Only 4xx is ever
-// about the token. The Content-Type is not asked for: portals send XML under
-// several, and the body tells by itself.
+// Read judges a 401 by the start of its body. The Content-Type is not asked
+// for: portals send XML under several, and the body tells by itself.
 //
 // code is the answer's error code, for logs: empty if there is none, or if it
 // is not made of at most 64 ASCII letters, digits and characters of "_.-".
-func Read(status int, body []byte) (v Verdict, code string) {
-	if status < 400 || status > 499 {
-		return Other, ""
+// decided says that no more of the body can change that; if it is false, v is
+// the verdict in case that nothing more comes.
+func Read(body []byte) (v Verdict, code string, decided bool) {
+	start := bytes.TrimLeft(bytes.TrimPrefix(body, []byte(byteOrderMark)), " \t\r\n")
+	if len(start) == 0 {
+		return Ambiguous, "", false
 	}
-	body = body[:min(len(body), maxBody)]
-	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\uFEFF")))
-	if len(body) == 0 {
-		if status == http.StatusUnauthorized {
-			return Ambiguous, ""
-		}
-		return Other, ""
+	if len(body) < len(byteOrderMark) && strings.HasPrefix(byteOrderMark, string(body)) {
+		return Other, "", false
 	}
-	switch body[0] {
+	r := &beginning{Reader: bytes.NewReader(start)}
+	switch start[0] {
 	case '{':
-		code = jsonCode(body)
+		code = jsonCode(r)
 	case '<':
-		code = xmlCode(body)
+		code = xmlCode(r)
 	}
+	decided = code != "" || !r.short
 	if !isCode(code) {
-		return Other, ""
+		return Other, "", decided
 	}
-	return judge(status, code), code
+	return judge(code), code, decided
 }
 
-func judge(status int, code string) Verdict {
+func judge(code string) Verdict {
 	switch strings.ToLower(code) {
 	case "expired_token", "invalid_token":
 		return Refused
 	case "bitrix_rest_v3_exception_accessdeniedexception", "bitrix_rest_v3_exceptions_accessdeniedexception":
-		// With 403 the token is good and a permission is missing.
-		if status == http.StatusUnauthorized {
-			return Ambiguous
-		}
+		return Ambiguous
 	}
 	return Other
 }
 
+// beginning is as much of something as there is so far.
+type beginning struct {
+	*bytes.Reader
+	short bool // whoever reads it has asked for more
+}
+
+func (b *beginning) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	b.short = b.short || err != nil
+	return n, err
+}
+
+func (b *beginning) ReadByte() (byte, error) {
+	c, err := b.Reader.ReadByte()
+	b.short = b.short || err != nil
+	return c, err
+}
+
 // jsonCode returns the error code of a JSON answer, which starts with a brace
 // and may be cut off anywhere after the code.
-func jsonCode(body []byte) string {
-	dec := json.NewDecoder(bytes.NewReader(body))
+func jsonCode(r io.Reader) string {
+	dec := json.NewDecoder(r)
 	dec.Token() // the opening brace
 	v := member(dec, "error")
 	if v == json.Delim('{') {
@@ -114,8 +127,8 @@ func member(dec *json.Decoder, name string) json.Token {
 
 // xmlCode returns the error code of an XML answer, which may be cut off
 // anywhere after it. HTML has none.
-func xmlCode(body []byte) string {
-	dec := xml.NewDecoder(bytes.NewReader(body))
+func xmlCode(r io.Reader) string {
+	dec := xml.NewDecoder(r)
 	// Codes are ASCII, and so the same in every encoding that portals use.
 	dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 	root := nextElement(dec)

@@ -2,6 +2,7 @@ package resterror_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -44,8 +45,11 @@ func TestAnswersAreJudgedAsTheProtocolSays(t *testing.T) {
 		if !known {
 			t.Fatalf("fixture asks for %v", f.Renew)
 		}
-		if got, _ := resterror.Read(f.Status, []byte(f.Body)); got != want {
-			t.Errorf("%d %s: verdict %d, want %d", f.Status, f.Body, got, want)
+		if f.Status != http.StatusUnauthorized {
+			continue // none of those is read
+		}
+		if got, _, decided := resterror.Read([]byte(f.Body)); got != want || !decided {
+			t.Errorf("%s: verdict %d, decided %t; want %d", f.Body, got, decided, want)
 		}
 	}
 }
@@ -66,29 +70,21 @@ const denied = "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION"
 
 func TestTheCodeDecides(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		status int
-		body   string
-		want   reading
+		name, body string
+		want       reading
 	}{
-		{"another 4xx", 403, `{"error":"expired_token"}`, refused},
-		{"the last 4xx", 499, `{"error":"expired_token"}`, refused},
-		{"invalid token", 400, `{"error":"invalid_token"}`, reading{resterror.Refused, "invalid_token"}},
-		{"any case", 401, `{"error":"Expired_TOKEN"}`, reading{resterror.Refused, "Expired_TOKEN"}},
-		{"success", 200, `{"error":"expired_token"}`, other},
-		{"redirect", 399, `{"error":"expired_token"}`, other},
-		{"server error", 500, `{"error":"expired_token"}`, other},
-		{"v3", 401, `{"error":{"message":"x","code":"` + denied + `"}}`, reading{resterror.Ambiguous, denied}},
-		{"v3 in lower case", 401, `{"error":{"code":"` + strings.ToLower(denied) + `"}}`, reading{resterror.Ambiguous, strings.ToLower(denied)}},
-		{"v3 without the permission", 403, `{"error":{"code":"` + denied + `"}}`, reading{resterror.Other, denied}},
-		{"v3 with another code", 401, `{"error":{"code":"X.Y-Z_1"}}`, reading{resterror.Other, "X.Y-Z_1"}},
-		{"v3 with the code further down", 401, `{"error":{"details":{"code":"expired_token"}}}`, other},
-		{"v3 without a code", 401, `{"error":{}}`, other},
-		{"no body", 401, "", unclear},
-		{"blank body", 401, " \r\n", unclear},
-		{"no body with another status", 403, "", other},
+		{"expired token", `{"error":"expired_token"}`, refused},
+		{"invalid token", `{"error":"invalid_token"}`, reading{resterror.Refused, "invalid_token"}},
+		{"any case", `{"error":"Expired_TOKEN"}`, reading{resterror.Refused, "Expired_TOKEN"}},
+		{"v3", `{"error":{"message":"x","code":"` + denied + `"}}`, reading{resterror.Ambiguous, denied}},
+		{"v3 in lower case", `{"error":{"code":"` + strings.ToLower(denied) + `"}}`, reading{resterror.Ambiguous, strings.ToLower(denied)}},
+		{"v3 with another code", `{"error":{"code":"X.Y-Z_1"}}`, reading{resterror.Other, "X.Y-Z_1"}},
+		{"v3 with the code further down", `{"error":{"details":{"code":"expired_token"}}}`, other},
+		{"v3 without a code", `{"error":{}}`, other},
+		{"no body", "", unclear},
+		{"blank body", " \r\n", unclear},
 	} {
-		checkRead(t, c.name, c.status, c.body, c.want)
+		checkRead(t, c.name, c.body, c.want)
 	}
 }
 
@@ -97,8 +93,8 @@ func TestRefusalsWithoutAnyHopeAreLeftAlone(t *testing.T) {
 		"NO_AUTH_FOUND", "authorization_error", "user_access_error", "insufficient_scope", "INVALID_CREDENTIALS",
 		"METHOD_CONFIRM_WAITING", "ERROR_OAUTH", "APPLICATION_NOT_FOUND", "ACCESS_DENIED", "OVERLOAD_LIMIT", "CONNECTION_ERROR",
 	} {
-		checkRead(t, code, 401, `{"error":"`+code+`"}`, reading{resterror.Other, code})
-		checkRead(t, code+" in XML", 401, `<response><error>`+code+`</error></response>`, reading{resterror.Other, code})
+		checkRead(t, code, `{"error":"`+code+`"}`, reading{resterror.Other, code})
+		checkRead(t, code+" in XML", `<response><error>`+code+`</error></response>`, reading{resterror.Other, code})
 	}
 }
 
@@ -127,7 +123,7 @@ func TestOnlyTheErrorAtTheTopCounts(t *testing.T) {
 		{"error as the root", `<error>expired_token</error>`, other},
 		{"after the root", `<response></response><error>expired_token</error>`, other},
 	} {
-		checkRead(t, c.name, 401, c.body, c.want)
+		checkRead(t, c.name, c.body, c.want)
 	}
 }
 
@@ -145,8 +141,6 @@ func TestBodiesAreReadAsFarAsTheyCanBe(t *testing.T) {
 		{"cut within the code", `{"error":"expired_token`, other},
 		{"cut before the code", `{"result":{"a":`, other},
 		{"cut after the key", `{"error"`, other},
-		{"cut at 64 KiB, after the code", `{"error":"expired_token","a":"` + long + `"}`, refused},
-		{"cut at 64 KiB, before the code", `{"a":"` + long + `","error":"expired_token"}`, other},
 		{"broken", `{"error" "expired_token"}`, other},
 		{"deeply nested", `{"a":` + strings.Repeat("[", 1<<20), other},
 		{"deeply nested error", strings.Repeat(`{"error":`, 1<<18), other},
@@ -165,44 +159,85 @@ func TestBodiesAreReadAsFarAsTheyCanBe(t *testing.T) {
 		{"code with a space", `{"error":"expired_token "}`, other},
 		{"localized code", `{"error":"ошибка"}`, other},
 	} {
-		checkRead(t, c.name, 401, c.body, c.want)
+		checkRead(t, c.name, c.body, c.want)
 	}
 }
 
-func checkRead(t *testing.T, name string, status int, body string, want reading) {
+func checkRead(t *testing.T, name, body string, want reading) {
 	t.Helper()
-	v, code := resterror.Read(status, []byte(body))
+	v, code, _ := resterror.Read([]byte(body))
 	if diff := cmp.Diff(want, reading{v, code}); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+	checkEveryStart(t, name, body)
+}
+
+// checkEveryStart checks that what was decided about the start of a body, or
+// what is known of it then, is not taken back for what follows.
+func checkEveryStart(t *testing.T, name, body string) {
+	t.Helper()
+	v, code, _ := resterror.Read([]byte(body))
+	for n := range min(len(body), 300) {
+		early, earlyCode, decided := resterror.Read([]byte(body[:n]))
+		if decided && (early != v || earlyCode != code) {
+			t.Errorf("%s: %d %q was decided after %d bytes, and is %d %q", name, early, earlyCode, n, v, code)
+		}
+		if early == resterror.Refused && !decided {
+			t.Errorf("%s: refused after %d bytes, and not decided", name, n)
+		}
+	}
+}
+
+func TestCodeIsDecidedAsSoonAsItIsThere(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"error":"expired_token"`:               true,
+		`{"error":"expired_toke`:                 false,
+		`{"error":{"code":"` + denied + `"`:      true,
+		`{"error":`:                              false,
+		`{"error":null`:                          false,
+		`{"result":{"a":[`:                       false,
+		`{}`:                                     true,
+		"\uFEFF \n{\"error\":\"expired_token\"":  true,
+		"\uFEFF":                                 false,
+		"\uFEFF\uFEFF":                           true,
+		"\xEF\xBB":                               false,
+		"\xEF\xBC":                               true,
+		"":                                       false,
+		" \t\r\n":                                false,
+		`<response><error>expired_token</error>`: true,
+		`<response><error>expired_token</err`:    false,
+		`<?xml version="1.0"?><resp`:             false,
+		`<!DOCTYPE html><html>`:                  true,
+		"Unauthorized":                           true,
+		`[`:                                      true,
+	} {
+		if _, _, decided := resterror.Read([]byte(body)); decided != want {
+			t.Errorf("%q: decided %t", body, decided)
+		}
 	}
 }
 
 func FuzzRead(f *testing.F) {
 	for _, x := range fixtures(f) {
-		f.Add(x.Status, []byte(x.Body))
+		f.Add([]byte(x.Body))
 	}
-	f.Add(401, []byte(`{"a":[{}],"error":{"code":"x"`))
-	f.Add(401, []byte(`<?xml version="1.0" encoding="x"?><!DOCTYPE a [<!ENTITY b "c">]><response a="b">&amp;<error><![CDATA[x]]>`))
-	f.Fuzz(func(t *testing.T, status int, body []byte) {
+	f.Add([]byte(`{"a":[{}],"error":{"code":"x"`))
+	f.Add([]byte(`<?xml version="1.0" encoding="x"?><!DOCTYPE a [<!ENTITY b "c">]><response a="b">&amp;<error><![CDATA[x]]>`))
+	f.Fuzz(func(t *testing.T, body []byte) {
 		before := string(body)
-		v, code := resterror.Read(status, body)
+		v, code, decided := resterror.Read(body)
 		if string(body) != before {
 			t.Error("the body was written to")
 		}
-		if again, c := resterror.Read(status, body); again != v || c != code {
-			t.Errorf("%d %q: %d %q, then %d %q", status, body, v, code, again, c)
+		if again, c, d := resterror.Read(body); again != v || c != code || d != decided {
+			t.Errorf("%q: %d %q, then %d %q", body, v, code, again, c)
 		}
 		if strings.Trim(code, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") != "" || len(code) > 64 {
 			t.Errorf("code %q", code)
 		}
-		if v != resterror.Other && (status < 400 || status > 499) {
-			t.Errorf("status %d: %d", status, v)
-		}
 		if v == resterror.Refused && !strings.EqualFold(code, "expired_token") && !strings.EqualFold(code, "invalid_token") {
 			t.Errorf("code %q: refused", code)
 		}
-		if v == resterror.Ambiguous && status != 401 {
-			t.Errorf("status %d: ambiguous", status)
-		}
+		checkEveryStart(t, "", before)
 	})
 }
