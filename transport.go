@@ -76,12 +76,12 @@ const (
 	// PlaceAuto puts the token where the portal looks last, so that no other
 	// value wins over it:
 	//
-	//	a POST with a form          the form's first field, since PHP drops
-	//	                            fields past its max_input_vars
+	//	a POST with a form          the form's first field
 	//	a POST with a JSON object   the object's last key, which wins
-	//	anything else               auth in the query, the rest of which stays
-	//	                            byte for byte
+	//	anything else               the query's first field; the rest of the
+	//	                            query stays byte for byte
 	//
+	// First, since PHP drops fields past its max_input_vars (1000 by default).
 	// A request with a compressed or multipart body and every method under
 	// /rest/api/ (version 3) is anything else.
 	PlaceAuto Placement = iota

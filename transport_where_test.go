@@ -57,7 +57,7 @@ func tokenByAddress(t *testing.T) {
 	const portal, local = "https://portal.example/rest/", "http://127.0.0.1:8080/rest/"
 	for _, c := range []struct{ name, endpoint, url, want string }{
 		{"the portal", portal, "https://portal.example/rest/m", "https://portal.example/rest/m?auth=TOKEN"},
-		{"outside of rest", portal, "https://portal.example/upload/f?a=1", "https://portal.example/upload/f?a=1&auth=TOKEN"},
+		{"outside of rest", portal, "https://portal.example/upload/f?a=1", "https://portal.example/upload/f?auth=TOKEN&a=1"},
 		{"upper case", portal, "https://Portal.EXAMPLE/rest/m", "https://Portal.EXAMPLE/rest/m?auth=TOKEN"},
 		{"upper case in the grant", "https://PORTAL.example/rest/", "https://portal.example/rest/m", "https://portal.example/rest/m?auth=TOKEN"},
 		{"default port spelled out", portal, "https://portal.example:443/rest/m", "https://portal.example:443/rest/m?auth=TOKEN"},
@@ -72,7 +72,7 @@ func tokenByAddress(t *testing.T) {
 		{"another domain after an ideographic stop", portal, "https://portal.example。evil.example/rest/m", ""},
 		{"userinfo", portal, "https://u:p@portal.example/rest/m", "https://u:p@portal.example/rest/m?auth=TOKEN"},
 		{"loopback", local, "http://127.0.0.1:8080/rest/m", "http://127.0.0.1:8080/rest/m?auth=TOKEN"},
-		{"former host", portal, "https://old.example/rest/m?a=1", "https://portal.example/rest/m?a=1&auth=TOKEN"},
+		{"former host", portal, "https://old.example/rest/m?a=1", "https://portal.example/rest/m?auth=TOKEN&a=1"},
 		{"former host in upper case with its port", portal, "https://OLD.example:443/rest/m", "https://portal.example/rest/m?auth=TOKEN"},
 		{"former host on loopback", local, "https://old.example/rest/m", "http://127.0.0.1:8080/rest/m?auth=TOKEN"},
 

@@ -35,13 +35,15 @@ func hasName[T string | []byte](s T, name string, whole bool) verdict {
 	if !whole {
 		end = undecided
 	}
-	i := 0
+	i, bracket := 0, false
 	for k := range len(name) {
 		c, size := decode(s, i)
-		if size == 0 {
+		switch {
+		case size == 0:
 			return end
-		}
-		if c != name[k] {
+		case name[k] == '_' && (c == '.' || c == ' ' || c == '['):
+			bracket = bracket || c == '['
+		case c != name[k]:
 			return no
 		}
 		i += size
@@ -59,7 +61,7 @@ func hasName[T string | []byte](s T, name string, whole bool) verdict {
 	if size == 0 {
 		return end
 	}
-	if c == '[' || c == 0 {
+	if c == '[' && !bracket || c == 0 {
 		return yes
 	}
 	return no

@@ -167,7 +167,10 @@ func TestPHPSeesOurTokenInAJSONObject(t *testing.T) {
 
 func TestPHPSeesOurTokenInAQuery(t *testing.T) {
 	p := startPHP(t)
-	queries := []string{"", "a=1", "&&a=1&", "access_token=x&a=1&access_token[]=y", "a=%zz&b[]=1&b[]=2&c[d][e]=%C3%A9&f.g+h=1&i"}
+	queries := []string{
+		"", "a=1", "&", "&&a=1&", "&a=1", "a=1&", ";", "a=1;b=2", "access_token=x&a=1&access_token[]=y",
+		"a=%zz&b[]=1&b[]=2&c[d][e]=%C3%A9&f.g+h=1&i", "access.token=x&access+token=y&access%20token[]=z&access%5Btoken=v",
+	}
 	for _, c := range names {
 		queries = append(queries, c.field, c.field+"&a=1&author=me", "a=1&"+c.field+"&b[auth]=2", "a=1&b=2&"+c.field)
 	}
@@ -176,5 +179,22 @@ func TestPHPSeesOurTokenInAQuery(t *testing.T) {
 		if diff := cmp.Diff(want, p.query(t, authparam.Query(query, token))); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", query, diff)
 		}
+	}
+}
+
+func TestPHPSeesOurTokenInAQueryThatItCutsOff(t *testing.T) {
+	p := startPHP(t)
+	var b strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&b, "f%d=%d&", i, i)
+	}
+	without, with := p.query(t, b.String()+"auth=stale"), p.query(t, authparam.Query(b.String()+"auth=stale", token))
+	if without["auth"] != nil {
+		t.Fatalf("this PHP reads all of %d fields, which proves nothing", len(without))
+	}
+	want := withAuth(without)
+	delete(want, fmt.Sprintf("f%d", len(without)-1)) // ours takes the place of the last
+	if diff := cmp.Diff(want, with); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

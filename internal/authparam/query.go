@@ -5,19 +5,21 @@ import (
 	"strings"
 )
 
-// Query returns rawQuery with auth=token as its last field and without any
-// auth or access_token field of the caller's. What the caller wrote besides
-// is kept byte for byte, order and escapes included: signatures may cover it.
+// Query returns rawQuery with auth=token as its first field, where no
+// max_input_vars cuts it off, and without any auth or access_token field of the
+// caller's: PHP would let a later one win. What the caller wrote besides is
+// kept byte for byte, order and escapes included: signatures may cover it.
 func Query(rawQuery, token string) string {
 	token = url.QueryEscape(token)
 	var b strings.Builder
-	b.Grow(len(rawQuery) + len("&auth=") + len(token))
-	writeWithout(&b, rawQuery, isAuth)
-	if kept := b.String(); kept != "" && kept[len(kept)-1] != '&' {
-		b.WriteByte('&')
-	}
+	b.Grow(len("auth=&") + len(token) + len(rawQuery))
 	b.WriteString("auth=")
 	b.WriteString(token)
+	b.WriteByte('&')
+	alone := b.Len() - 1
+	if writeWithout(&b, rawQuery, isAuth); b.Len() == alone+1 {
+		return b.String()[:alone]
+	}
 	return b.String()
 }
 

@@ -13,17 +13,20 @@ func TestQueryKeepsWhatTheCallerWrote(t *testing.T) {
 	for _, c := range []struct{ name, query, token, want string }{
 		{"empty", "", "t", "auth=t"},
 		{"token is escaped", "", "a b&c=%+é", "auth=a+b%26c%3D%25%2B%C3%A9"},
-		{"order and escapes", "b=%7e+%2F&a=ü&b=1", "t", "b=%7e+%2F&a=ü&b=1&auth=t"},
-		{"odd separators", "&&a=1&", "t", "&&a=1&auth=t"},
-		{"malformed escapes", "a=%zz&%=%", "t", "a=%zz&%=%&auth=t"},
-		{"semicolons", "a=1;auth=2", "t", "a=1;auth=2&auth=t"},
-		{"auth first", "auth=x&a=1", "t", "a=1&auth=t"},
-		{"auth last", "a=1&auth=x", "t", "a=1&auth=t"},
-		{"auth in the middle", "a=1&auth=x&b=2", "t", "a=1&b=2&auth=t"},
+		{"order and escapes", "b=%7e+%2F&a=ü&b=1", "t", "auth=t&b=%7e+%2F&a=ü&b=1"},
+		{"odd separators", "&&a=1&", "t", "auth=t&&&a=1&"},
+		{"a separator alone", "&", "t", "auth=t&&"},
+		{"malformed escapes", "a=%zz&%=%", "t", "auth=t&a=%zz&%=%"},
+		{"semicolons", "a=1;auth=2", "t", "auth=t&a=1;auth=2"},
+		{"auth first", "auth=x&a=1", "t", "auth=t&a=1"},
+		{"auth last", "a=1&auth=x", "t", "auth=t&a=1"},
+		{"auth in the middle", "a=1&auth=x&b=2", "t", "auth=t&a=1&b=2"},
 		{"auth alone", "auth=x", "t", "auth=t"},
-		{"auth several times", "auth&a&auth=y&auth[]=z&b", "t", "a&b&auth=t"},
-		{"access_token", "a=1&access_token=x&%61ccess_token=y&access_token[]", "t", "a=1&auth=t"},
-		{"separators around auth", "&auth=x&&", "t", "&&auth=t"},
+		{"auth several times", "auth&a&auth=y&auth[]=z&b", "t", "auth=t&a&b"},
+		{"access_token", "a=1&access_token=x&%61ccess_token=y&access_token[]", "t", "auth=t&a=1"},
+		{"access_token as PHP renames it", "access.token=x&access+token&a=1&access%20token[]=y&access[token=z&access%5Btoken", "t", "auth=t&a=1"},
+		{"what PHP renames differently", "access[token]=x&access.token.a=1&access_token_=1&accesstoken=1", "t", "auth=t&access[token]=x&access.token.a=1&access_token_=1&accesstoken=1"},
+		{"separators around auth", "&auth=x&&", "t", "auth=t&&&"},
 	} {
 		if diff := cmp.Diff(c.want, authparam.Query(c.query, c.token)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
@@ -82,19 +85,29 @@ func TestRemoveTokenTakesOutThatTokenOnly(t *testing.T) {
 	}
 }
 
+// phpReadsAccessToken reports whether PHP renames a field to access_token.
+func phpReadsAccessToken(field string) bool {
+	name, _, _ := strings.Cut(field, "=")
+	name, _, _ = strings.Cut(strings.TrimLeft(phpDecode(name), " "), "\x00")
+	if index, ok := strings.CutPrefix(name, "access["); ok {
+		return index == "token"
+	}
+	return strings.NewReplacer(".", "_", " ", "_").Replace(phpName(field)) == "access_token"
+}
+
 func FuzzQuery(f *testing.F) {
 	for _, c := range names {
 		f.Add(c.field+"&a=1", "token")
 		f.Add("&a=%zz&"+c.field, "a b")
 	}
 	f.Add("&auth=0", "0")
+	f.Add("access.token=0&access[token=1&access[token]=2&+access%20token[]", "0")
 	f.Add("access_token=%4%41%", "%4A%")
 	f.Fuzz(func(t *testing.T, query, token string) {
 		var kept, others []string
 		for field := range strings.SplitSeq(query, "&") {
-			name := phpName(field)
 			_, value, _ := strings.Cut(field, "=")
-			if name != "auth" && name != "access_token" {
+			if phpName(field) != "auth" && !phpReadsAccessToken(field) {
 				kept = append(kept, field)
 				others = append(others, field)
 			} else if phpDecode(value) != token {
@@ -108,10 +121,10 @@ func FuzzQuery(f *testing.F) {
 		if diff := cmp.Diff(strings.Join(others, "&"), authparam.RemoveToken(query, token)); diff != "" {
 			t.Errorf("RemoveToken (-want +got):\n%s", diff)
 		}
-		if want != "" && !strings.HasSuffix(want, "&") {
-			want += "&"
+		if want != "" {
+			want = "&" + want
 		}
-		if diff := cmp.Diff(want+"auth="+url.QueryEscape(token), authparam.Query(query, token)); diff != "" {
+		if diff := cmp.Diff("auth="+url.QueryEscape(token)+want, authparam.Query(query, token)); diff != "" {
 			t.Errorf("Query (-want +got):\n%s", diff)
 		}
 	})

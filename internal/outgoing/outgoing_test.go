@@ -59,8 +59,8 @@ func TestTokenIsInsertedInOnePlace(t *testing.T) {
 	}{
 		{"form", form, "b=2", outgoing.Auto, sent{URL: "https://portal.example/rest/m?a=1", Body: "auth=token&b=2"}},
 		{"JSON", json, `{"b":2}`, outgoing.Auto, sent{URL: "https://portal.example/rest/m?a=1", Body: `{"b":2,"auth":"token"}`}},
-		{"JSON that is no object", json, `[2]`, outgoing.Auto, sent{URL: "https://portal.example/rest/m?a=1&auth=token", Body: `[2]`}},
-		{"query", form, "b=2", outgoing.Query, sent{URL: "https://portal.example/rest/m?a=1&auth=token", Body: "b=2"}},
+		{"JSON that is no object", json, `[2]`, outgoing.Auto, sent{URL: "https://portal.example/rest/m?auth=token&a=1", Body: `[2]`}},
+		{"query", form, "b=2", outgoing.Query, sent{URL: "https://portal.example/rest/m?auth=token&a=1", Body: "b=2"}},
 		{"header", form, "b=2", outgoing.Header, sent{URL: "https://portal.example/rest/m?a=1", Authorization: "Bearer token", Body: "b=2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -73,12 +73,6 @@ func TestTokenIsInsertedInOnePlace(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := see(t, out)
-			if strings.HasPrefix(c.want.URL, "https://portal.example/rest/m?a=1&auth") {
-				c.want.URL = got.URL // the field's place in the query is authparam's
-				if !strings.Contains(got.URL, "auth=token") || strings.Contains(got.URL, "stale") {
-					t.Errorf("it goes to %s", got.URL)
-				}
-			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
