@@ -74,13 +74,14 @@
 //     pause, and else starts at ten seconds again; Config.Save and
 //     TokenSource.Renew(ctx, nil) end it. Meanwhile the portal's answer reaches
 //     the caller whole.
-//  7. A grant's token goes to its portal only, over https, also across
-//     redirects; the client secret goes only to the configured or a known
-//     authorization server. Plain http is for loopback alone; over it nothing
-//     is sent to the portal, not even without the token.
+//  7. A grant's token goes to its portal only, over https and under its portal's
+//     Host, also across redirects; the client secret goes only to the configured
+//     or a known authorization server; a pair that the server says is another
+//     portal's is never used. Plain http is for loopback alone; over it nothing is
+//     sent to the portal, not even without the token.
 //  8. No secret leaves by accident: not in an error, a log line, an event,
-//     Response.Request, a redirect's Location, a Referer, or by printing a
-//     value of this package.
+//     Response.Request, a Location or another header of an answer, a Referer, or
+//     by printing a value of this package.
 //  9. A dead grant costs one question to the authorization server, not one for
 //     each process: the verdict is stored with the grant. It is asked again
 //     after a day, or by TokenSource.Renew(ctx, nil). A failing server costs at

@@ -23,16 +23,18 @@ import (
 // repeats a request once after the portal refused its token.
 //
 // The token goes to the portal that the grant names and nowhere else, over
-// https (plain http on loopback only); [Placement] says into which part of a
+// https (plain http on loopback only), and under that portal's Host, whatever
+// Request.Host or URL.Opaque says; [Placement] says into which part of a
 // request. Any other request passes as it came: one to another host, which is an
-// [EventTokenWithheld] if the portal seems to be meant, an incoming webhook
-// (/rest/1/…/), whose path is its secret, and a signed file link (token= in its
-// query), whose signature covers the auth parameter; only the Referer that an
-// http.Client writes after a redirect to another host is cut to its origin, as
-// browsers do. One to the portal over http, but for loopback, is not sent at all. A request to an address that the portal
-// had before it was renamed goes to its present one. Until the grant is known,
-// any request but a webhook's or a signed link's waits for it, and fails if
-// there is none: where the token may go is not known before.
+// [EventTokenWithheld] if the portal seems to be meant, an incoming webhook,
+// whose path (/rest/1/…/) or query (aplogin and ap) is its secret, and a signed
+// file link (token= in its query), whose signature covers the auth parameter;
+// only the Referer that an http.Client writes after a redirect to another host is
+// cut to its origin, as browsers do. One to the portal over http, but for
+// loopback, is not sent at all. A request to an address that the portal had
+// before it was renamed goes to its present one. Until the grant is known, any
+// request over https but a webhook's or a signed link's waits for it, and fails
+// if there is none: where the token may go is not known before.
 //
 // Bodies are streamed. A request is repeated only if its body can be had
 // again, from Request.GetBody, which http.NewRequest sets for the usual
@@ -174,12 +176,7 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := t.send(out, req, token.AccessToken)
-	if err != nil {
-		return nil, err
-	}
-	safehttp.CleanLocation(resp, token.AccessToken)
-	return resp, nil
+	return t.send(out, req, token.AccessToken)
 }
 
 // sendInTheClear sends a request that no token may travel with, so it needs no
@@ -249,6 +246,9 @@ func (t *Transport) send(out, req *http.Request, token string) (*http.Response, 
 	if strayed != "" && token != "" {
 		safehttp.Discard(resp)
 		return nil, t.ofSource(configError("%w, or put it above Transport", &safehttp.StrayedError{Transport: fmt.Sprintf("Transport.Base (%T)", t.base()), Host: strayed, Secret: "the access token"}))
+	}
+	if token != "" {
+		safehttp.CleanHeader(resp, token)
 	}
 	resp.Request = req
 	return resp, nil
@@ -329,7 +329,6 @@ func (c *call) renew(g *heldGrant, ambiguous bool, code string) (*current, error
 // token, as is that of a file or a page, which says nothing of the portal.
 func (c *call) followRename(resp *http.Response, g *heldGrant, out *http.Request) *current {
 	target := safehttp.RedirectTarget(resp, out.URL)
-	safehttp.CleanLocation(resp, g.AccessToken)
 	if target == "" || c.moved || address.Method(out.URL, g.portal.Path) == "" {
 		return nil
 	}

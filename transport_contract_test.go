@@ -78,21 +78,6 @@ func TestNotModifiedPasses(t *testing.T) {
 	}
 }
 
-func TestCallersHostHeaderStaysUnlessThePortalWasRenamed(t *testing.T) {
-	p := newProgram(t)
-	p.saveGrant(t, stubPortal, "old.example")
-	for url, want := range map[string]string{stubPortal + "m": "own.example", "https://old.example/rest/m": ""} {
-		var went recorder
-		req := get(t, url)
-		req.Host = "own.example"
-		resp, err := p.over(&went).RoundTrip(req)
-		status(t, resp, err)
-		if went[0].Host != want {
-			t.Errorf("%s: Host %q, want %q", url, went[0].Host, want)
-		}
-	}
-}
-
 func TestUpgradesPass(t *testing.T) {
 	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, rw, err := http.NewResponseController(w).Hijack()

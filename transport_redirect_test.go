@@ -161,6 +161,25 @@ func tokenInNoLocation(t *testing.T) {
 	})
 }
 
+func tokenInNoHeader(t *testing.T) {
+	for _, code := range []int{200, 201, 202, 301, 400, 401, 404, 429, 503} {
+		for _, name := range []string{"Location", "Content-Location", "Refresh", "Link", "X-Request-Uri", "location"} {
+			p := newProgramAt(t, stubPortal)
+			for _, source := range []oauth2.TokenSource{p.source, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "first"})} {
+				base := roundTripFunc(func(req *http.Request) (*http.Response, error) {
+					resp := answer(code, `{"error":"NO_AUTH_FOUND"}`)
+					resp.Header[name] = []string{req.URL.RequestURI()}
+					return resp, nil
+				})
+				resp, err := (&b24oauth.Transport{Source: source, Base: base}).RoundTrip(get(t, stubPortal+"m?a=1"))
+				if got := status(t, resp, err); got != code || resp.Header[name][0] != "/rest/m?a=1" {
+					t.Errorf("%s under %d (%T): %q", name, code, source, resp.Header[name])
+				}
+			}
+		}
+	}
+}
+
 // timeout is an error as net/http knows them.
 type timeout struct{}
 

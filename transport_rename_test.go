@@ -60,7 +60,7 @@ func renameFollowed(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if !strings.HasPrefix(r.Query, "b=%7e") {
+			if !strings.HasSuffix(r.Query, "b=%7e") {
 				t.Errorf("the query became %q", r.Query)
 			}
 		})

@@ -3,6 +3,8 @@ package b24oauth_test
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"strings"
 	"testing"
 
@@ -14,12 +16,14 @@ import (
 
 func TestGuarantee7TokenGoesToItsPortalOnly(t *testing.T) {
 	t.Run("by address", tokenByAddress)
+	t.Run("under its portal's Host", tokenByHost)
 	t.Run("webhooks and signed links pass untouched", ownSecrets)
 	t.Run("across redirects", tokenAcrossRedirects)
 	t.Run("across redirects, with go-retryablehttp below", retryingBaseFollowsNothing)
 	t.Run("or the Base that follows redirects is found out", followingBaseIsFoundOut)
 	t.Run("or is found out on its way back", followingBaseIsFoundOutOnItsWayBack)
 	t.Run("in no Location", tokenInNoLocation)
+	t.Run("in no header of any answer", tokenInNoHeader)
 	t.Run("nor a webhook in a Referer", webhookStaysOutOfReferers)
 	t.Run("in no error of Base", tokenInNoError)
 	t.Run("from a source that is no TokenSource", tokenOfOtherSources)
@@ -106,7 +110,7 @@ func tokenByAddress(t *testing.T) {
 			case c.want == "":
 				want = arrived{c.url, mustParse(t, c.url).Host, "Bearer own"}
 			case strings.Contains(strings.ToLower(c.url), "old.example"):
-				want.Host = "" // that of the URL
+				want.Host = mustParse(t, c.endpoint).Host
 			}
 			want.URL = mustParse(t, want.URL).String() // escaped, beyond ASCII
 			if diff := cmp.Diff(recorder{want}, went); diff != "" {
@@ -116,12 +120,96 @@ func tokenByAddress(t *testing.T) {
 	}
 }
 
+// tokenByHost has a web server with several sites, and a proxy, see the portal's
+// name wherever they may look for one.
+func tokenByHost(t *testing.T) {
+	type site struct{ Host, Line, Token string }
+	var sites []site
+	sites1 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sites = append(sites, site{r.Host, r.RequestURI, r.URL.Query().Get("auth")})
+	}))
+	t.Cleanup(sites1.Close)
+	sites2 := httptest.NewUnstartedServer(sites1.Config.Handler)
+	sites2.EnableHTTP2 = true
+	sites2.StartTLS()
+	t.Cleanup(sites2.Close)
+	proxied := &http.Transport{Proxy: http.ProxyURL(mustParse(t, sites1.URL))}
+	direct := &http.Transport{}
+	t.Cleanup(proxied.CloseIdleConnections)
+	t.Cleanup(direct.CloseIdleConnections)
+	for _, c := range []struct {
+		name, url string
+		base      http.RoundTripper
+		line      string // before its path
+	}{
+		{"HTTP/1", sites1.URL, direct, ""},
+		{"HTTP/2", sites2.URL, sites2.Client().Transport, ""},
+		{"a proxy", "http://127.0.0.1:1", proxied, "http://127.0.0.1:1"},
+	} {
+		p := newProgramAt(t, c.url+"/rest/")
+		host := mustParse(t, c.url).Host
+		for name, change := range map[string]func(*http.Request){
+			"as it is":             func(*http.Request) {},
+			"Host":                 func(req *http.Request) { req.Host = "evil.example" },
+			"a header named Host":  func(req *http.Request) { req.Header.Set("Host", "evil.example") },
+			"a header named host":  func(req *http.Request) { req.Header["host"] = []string{"evil.example"} },
+			"an opaque path":       func(req *http.Request) { req.URL.Opaque = "/rest/m" },
+			"an opaque URL":        func(req *http.Request) { req.URL.Opaque, req.URL.Path = "//evil.example/rest/m", "" },
+			"an opaque scheme too": func(req *http.Request) { req.URL.Opaque = "https://evil.example/rest/m" },
+		} {
+			for _, source := range []oauth2.TokenSource{p.source, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "first"})} {
+				sites = nil
+				req := get(t, c.url+"/rest/m")
+				change(req)
+				resp, err := (&b24oauth.Transport{Source: source, Base: c.base}).RoundTrip(req)
+				if got := status(t, resp, err); got != 200 || resp.Request != req {
+					t.Errorf("%s, %s: status %d", c.name, name, got)
+				}
+				want := []site{{host, c.line + "/rest/m?auth=first", "first"}}
+				if req.URL.Opaque != "" {
+					want[0].Line = "/rest/m?auth=first" // net/http sends it so to a proxy too
+				}
+				if diff := cmp.Diff(want, sites); diff != "" {
+					t.Errorf("%s, %s (-want +got):\n%s", c.name, name, diff)
+				}
+			}
+		}
+	}
+	t.Run("from a reverse proxy", func(t *testing.T) {
+		p := newProgramAt(t, sites1.URL+"/rest/")
+		front := httptest.NewServer(&httputil.ReverseProxy{
+			Director:  func(r *http.Request) { u := mustParse(t, sites1.URL); r.URL.Scheme, r.URL.Host = u.Scheme, u.Host },
+			Transport: p.over(direct),
+		})
+		defer front.Close()
+		sites = nil
+		resp, err := front.Client().Do(get(t, front.URL+"/rest/m"))
+		status(t, resp, err)
+		if diff := cmp.Diff([]site{{mustParse(t, sites1.URL).Host, "/rest/m?auth=first", "first"}}, sites); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	t.Run("but not a request that carries none", func(t *testing.T) {
+		p := newProgramAt(t, stubPortal)
+		var went recorder
+		req := get(t, "https://cdn.example/f")
+		req.Host = "own.example"
+		resp, err := p.over(&went).RoundTrip(req)
+		status(t, resp, err)
+		if went[0].Host != "own.example" {
+			t.Errorf("Host %q", went[0].Host)
+		}
+	})
+}
+
 func ownSecrets(t *testing.T) {
 	for _, path := range []string{
 		"/rest/1/s3cret/crm.deal.list", "/rest/1/s3cret/crm.deal.list.json?auth=own", "/rest//17//s3cret/crm.deal.list",
 		"//rest/1/s3cret/m", "/rest/%31/s3cret/m", "/rest/./1/s3cret/m", "/rest/x/../1/s3cret/m",
 		"/rest/api/1/s3cret/tasks.task.get", "/rest//api//1/s3cret/tasks.task.get", "/rest/1/s3cret/",
 		"/rest/download.json?auth=own&token=disk%7Cx", "/bitrix/file?token=x", "/rest/download.json?token=x&a=1",
+		"/rest/download.json?%74oken=x", "/rest/m?auth[aplogin]=1&auth[ap]=s3cret", "/rest/m.json?a=1&auth%5Bap%5D=s3cret&auth%5Baplogin%5D=1",
+		"/rest/m?aplogin=1&ap=s3cret&auth=own", "/rest/m?+aplogin=1&%61p=s3cret",
 	} {
 		for _, c := range []struct {
 			name   string
@@ -153,7 +241,7 @@ func ownSecrets(t *testing.T) {
 			})
 		}
 	}
-	for _, path := range []string{"/rest/crm.deal.list", "/rest/1/", "/rest/x/s3cret/m", "/rest/api/m?mytoken=x&a[token]=1", "/rest1/1/s/m"} {
+	for _, path := range []string{"/rest/crm.deal.list", "/rest/1/", "/rest/x/s3cret/m", "/rest/api/m?mytoken=x&a[token]=1", "/rest1/1/s/m", "/rest/m?ap=1", "/rest/m?aplogin=1", "/rest/m?auth[ap]=1&aplogin=1"} {
 		p := newProgram(t)
 		p.saveGrant(t, stubPortal)
 		var went recorder

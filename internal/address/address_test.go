@@ -81,19 +81,20 @@ func TestSecretsGoOverHTTPSOrStayOnThisMachine(t *testing.T) {
 
 func TestWebhooksAndSignedLinksBearTheirOwnSecret(t *testing.T) {
 	for path, want := range map[string]bool{
-		"/rest/1/s3cret/crm.deal.list":     true,
-		"//rest//17//s3cret/m":             true,
-		"/rest/x/../1/s3cret/m":            true,
-		"/rest/api/1/s3cret/m":             true,
-		"/rest/download.json?a=1&token=x":  true,
-		"/rest/crm.deal.list":              false,
-		"/rest/1/":                         false,
-		"/rest/1":                          false,
-		"/rest/api/tasks.task.get":         false,
-		"/rest/a1/s3cret/m":                false,
-		"/other/1/s3cret/m":                false,
-		"/rest/m?mytoken=x&b=token=":       false,
-		"/rest/m?filter[token]=x&atoken=1": false,
+		"/rest/1/s3cret/crm.deal.list":       true,
+		"//rest//17//s3cret/m":               true,
+		"/rest/x/../1/s3cret/m":              true,
+		"/rest/api/1/s3cret/m":               true,
+		"/rest/download.json?a=1&token=x":    true,
+		"/rest/crm.deal.list":                false,
+		"/rest/1/":                           false,
+		"/rest/1":                            false,
+		"/rest/api/tasks.task.get":           false,
+		"/rest/a1/s3cret/m":                  false,
+		"/other/1/s3cret/m":                  false,
+		"/rest/m?mytoken=x&b=token=":         false,
+		"/rest/m?filter[token]=x&atoken=1":   false,
+		"/rest/m?auth[aplogin]=1&auth[ap]=x": true,
 	} {
 		if got := address.BearsOwnSecret(parse(t, "https://portal.example"+path), address.RestPath); got != want {
 			t.Errorf("BearsOwnSecret(%s) = %v", path, got)
@@ -119,6 +120,38 @@ func TestPathBelowRESTIsFoundHoweverItIsWritten(t *testing.T) {
 		opaque := &url.URL{Scheme: "https", Host: "portal.example", Opaque: strings.TrimPrefix(from, "https:")}
 		if got := address.Method(opaque, address.RestPath); got != want {
 			t.Errorf("Method of the opaque %s = %q, want %q", opaque.Opaque, got, want)
+		}
+	}
+}
+
+func TestOpaqueIsReadAsItIsSent(t *testing.T) {
+	for _, c := range []struct{ opaque, rawQuery, path, query, method string }{
+		{"/rest/a%2Fb", "x=1", "/rest/a%2Fb", "x=1", "a/b"},
+		{"//portal.example/rest/m", "", "/rest/m", "", "m"},
+		{"//evil.example/rest/m", "x=1", "/rest/m", "x=1", "m"},
+		{"https://evil.example/rest/m?a=1", "x=1", "/rest/m", "a=1?x=1", "m"},
+		{"/rest/m?a=1", "", "/rest/m", "a=1", "m"},
+		{"//evil.example", "", "/", "", ""},
+		{"//evil.example?a=1", "", "/", "a=1", ""},
+		{"//evil.example//rest/m", "", "//rest/m", "", "m"},
+		{"///rest/m", "", "/rest/m", "", "m"},
+		{"rest/m", "", "/rest/m", "", "m"},
+		{"evil.example:443", "", "/evil.example:443", "", ""},
+		{"/rest/m?back=https://evil.example/x", "", "/rest/m", "back=https://evil.example/x", "m"},
+		{"/rest/%zz", "", "/rest/%zz", "", "%zz"},
+	} {
+		u := &url.URL{Scheme: "https", Host: "portal.example", Opaque: c.opaque, RawQuery: c.rawQuery}
+		path, query := address.SplitOpaque(u)
+		if method := address.Method(u, address.RestPath); path != c.path || query != c.query || method != c.method {
+			t.Errorf("%s: %q, %q, method %q; want %q, %q, %q", c.opaque, path, query, method, c.path, c.query, c.method)
+		}
+	}
+	for opaque, want := range map[string]bool{
+		"/rest/%31/s3cret/m": true, "//evil.example/rest/1/s3cret/m": true, "http://evil.example/rest/1/s3cret/m": true,
+		"/rest/m?token=x": true, "/rest/m?aplogin=1": false, "/rest/m": false,
+	} {
+		if got := address.BearsOwnSecret(&url.URL{Scheme: "https", Host: "portal.example", Opaque: opaque}, address.RestPath); got != want {
+			t.Errorf("BearsOwnSecret(%s) = %v", opaque, got)
 		}
 	}
 }

@@ -4,17 +4,39 @@ import (
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/b24go/b24oauth/internal/authparam"
 )
+
+// SplitOpaque returns the path and the query that a URL with an Opaque asks
+// for, as they are spelled. Opaque may name a host of its own, which is not
+// the one that the request is sent to, and may have a query before RawQuery.
+func SplitOpaque(u *url.URL) (path, query string) {
+	path = u.Opaque
+	if u.RawQuery != "" {
+		path += "?" + u.RawQuery
+	}
+	if scheme, rest, ok := strings.Cut(path, "://"); ok && !strings.ContainsAny(scheme, "/?") {
+		path = "//" + rest
+	}
+	if rest, ok := strings.CutPrefix(path, "//"); ok {
+		path = strings.TrimLeftFunc(rest, func(r rune) bool { return r != '/' && r != '?' })
+	}
+	path, query, _ = strings.Cut(path, "?")
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	return path, query
+}
 
 // Method returns the path of u below base, cleaned of doubled slashes, which
 // Bitrix24's own JavaScript SDK sends. "" if it is not below base.
 func Method(u *url.URL, base string) string {
 	p := u.Path
 	if u.Opaque != "" {
-		p = "/" + strings.TrimLeft(u.Opaque, "/")
-		if strings.HasPrefix(u.Opaque, "//") {
-			_, p, _ = strings.Cut(u.Opaque[2:], "/")
-			p = "/" + p
+		p, _ = SplitOpaque(u)
+		if decoded, err := url.PathUnescape(p); err == nil {
+			p = decoded
 		}
 	}
 	if !strings.HasPrefix(p, "/") {
@@ -41,19 +63,15 @@ func isWebhook(method string) bool {
 
 // BearsOwnSecret reports whether the request needs no token because its URL
 // is the secret: an incoming webhook, whose path below base is
-// [api/]number/secret/, or a signed file link, which has a token field in its
-// query.
+// [api/]number/secret/ or whose query has the same as aplogin and ap, or a
+// signed file link, which has a token field in its query.
 func BearsOwnSecret(u *url.URL, base string) bool {
 	if isWebhook(Method(u, base)) {
 		return true
 	}
-	if !strings.Contains(u.RawQuery, "token=") {
-		return false
+	query := u.RawQuery
+	if u.Opaque != "" {
+		_, query = SplitOpaque(u)
 	}
-	for field := range strings.SplitSeq(u.RawQuery, "&") {
-		if strings.HasPrefix(field, "token=") {
-			return true
-		}
-	}
-	return false
+	return authparam.BearsOwnSecret(query)
 }

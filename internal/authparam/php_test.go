@@ -182,6 +182,22 @@ func TestPHPSeesOurTokenInAQuery(t *testing.T) {
 	}
 }
 
+func TestPHPFindsTheSecretsOfTheTable(t *testing.T) {
+	p := startPHP(t)
+	text := func(m any, name string) bool {
+		fields, _ := m.(map[string]any)
+		_, is := fields[name].(string)
+		return is
+	}
+	for _, c := range secrets {
+		got := p.query(t, c.query)
+		bears := text(got, "token") || text(got, "aplogin") && text(got, "ap") || text(got["auth"], "aplogin") && text(got["auth"], "ap")
+		if bears != c.bears {
+			t.Errorf("%q: PHP reads %v", c.query, got)
+		}
+	}
+}
+
 func TestPHPSeesOurTokenInAQueryThatItCutsOff(t *testing.T) {
 	p := startPHP(t)
 	var b strings.Builder

@@ -38,6 +38,27 @@ func RemoveToken(rawQuery, token string) string {
 	})
 }
 
+// BearsOwnSecret reports whether PHP finds a credential in the query that is
+// none of ours: the token of a signed file link, or the number and the secret
+// of an incoming webhook, of which one alone is no credential.
+func BearsOwnSecret(rawQuery string) bool {
+	var aplogin, ap, inAuth, apInAuth bool
+	for field := range strings.SplitSeq(rawQuery, "&") {
+		name := field[spaces(field):]
+		if name == "" || name[0] != 't' && name[0] != 'a' && name[0] != '%' {
+			continue // the usual case, made short
+		}
+		if isNamed(name, "token") {
+			return true
+		}
+		aplogin = aplogin || isNamed(name, "aplogin")
+		ap = ap || isNamed(name, "ap")
+		inAuth = inAuth || isNamed(name, "auth[aplogin]")
+		apInAuth = apInAuth || isNamed(name, "auth[ap]")
+	}
+	return aplogin && ap || inAuth && apInAuth
+}
+
 // without returns rawQuery without the fields to drop. It allocates only if
 // there are any.
 func without(rawQuery string, drop func(field string) bool) string {
@@ -70,12 +91,37 @@ func writeWithout(b *strings.Builder, rawQuery string, drop func(field string) b
 
 // isAuth reports whether the portal reads a token from the field.
 func isAuth(field string) bool {
+	name := field[spaces(field):]
+	return hasName(name, "auth", true) == yes || hasName(name, "access_token", true) == yes
+}
+
+// isNamed reports whether PHP reads the field as name, and as no array within
+// that. What follows a closing bracket is not looked at by PHP.
+func isNamed(field, name string) bool {
 	i := 0
+	for k := range len(name) {
+		c, size := decode(field, i)
+		if size == 0 || c != name[k] {
+			return false
+		}
+		i += size
+	}
+	if i == len(field) || field[i] == '=' {
+		return true
+	}
+	c, size := decode(field, i)
+	if size == 0 { // a % at the very end
+		c = '%'
+	}
+	return c == 0 || name[len(name)-1] == ']' && c != '['
+}
+
+// spaces returns the size of the spaces that a field starts with.
+func spaces(field string) (i int) {
 	for size := space(field, i); size > 0; size = space(field, i) {
 		i += size
 	}
-	name := field[i:]
-	return hasName(name, "auth", true) == yes || hasName(name, "access_token", true) == yes
+	return i
 }
 
 // hasValue reports whether the field's decoded value is value.

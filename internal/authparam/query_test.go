@@ -85,6 +85,64 @@ func TestRemoveTokenTakesOutThatTokenOnly(t *testing.T) {
 	}
 }
 
+// secrets is what PHP finds in a query. TestPHPFindsTheSecretsOfTheTable has
+// PHP's own word for it.
+var secrets = []struct {
+	query string
+	bears bool
+}{
+	{"token=x", true},
+	{"a=1&token=x", true},
+	{"token", true},
+	{"%74oken=x", true},
+	{"+%20tok%65n=x", true},
+	{"token%00y=x", true},
+	{"auth[aplogin]=1&auth[ap]=x", true},
+	{"auth%5Baplogin%5D=1&a=1&%61uth%5bap%5d=x", true},
+	{"auth[ap]=x&auth[aplogin]=1", true},
+	{"auth[aplogin]y=1&auth[ap]y=x", true},
+	{"aplogin=1&ap=x", true},
+	{"+ap=x&%61plogin=1", true},
+
+	{"", false},
+	{"start=50&filter[ID]=1", false},
+	{"tokens=x", false},
+	{"token[]=x", false},
+	{"token[x]=y", false},
+	{"TOKEN=x", false},
+	{"xtoken=x", false},
+	{"a=token=x", false},
+	{"filter[token]=x", false},
+	{"ap=x", false},
+	{"aplogin=1", false},
+	{"aplogin=1&auth[ap]=x", false},
+	{"auth[aplogin]=1", false},
+	{"auth[ap]=x", false},
+	{"auth[aplogin][]=1&auth[ap]=x", false},
+	{"auth[aplogin=1&auth[ap=x", false},
+	{"auth[+aplogin]=1&auth[ap]=x", false},
+	{"aplogin[]=1&ap=x", false},
+	{"fields[aplogin]=1&fields[ap]=x", false},
+	{"token%", false},
+	{"t%6", false},
+}
+
+func TestQueryWithASecretOfItsOwnIsFound(t *testing.T) {
+	for _, c := range secrets {
+		if got := authparam.BearsOwnSecret(c.query); got != c.bears {
+			t.Errorf("BearsOwnSecret(%q) = %t", c.query, got)
+		}
+	}
+	allocs := testing.AllocsPerRun(100, func() {
+		if authparam.BearsOwnSecret("start=50&auth[x]=1&apple=1&filter[%3EID]=7&select[]=ID") {
+			t.Fatal("found")
+		}
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+}
+
 // phpReadsAccessToken reports whether PHP renames a field to access_token.
 func phpReadsAccessToken(field string) bool {
 	name, _, _ := strings.Cut(field, "=")

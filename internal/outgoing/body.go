@@ -111,15 +111,16 @@ func (b *body) close() error {
 	return b.req.Body.Close()
 }
 
-// sniff finds out what the body is at a portal whose methods are below base. What it reads of it is put back.
-func (b *body) sniff(base string) (bodyKind, error) {
+// sniff finds out what the body is at a portal whose methods are below base.
+// What it reads of it is put back.
+func (b *body) sniff(base string, header noted) (bodyKind, error) {
 	if b.sniffed || b.none() {
 		return b.kind, nil
 	}
 	b.sniffed = true
-	mediaType, _, _ := strings.Cut(b.req.Header.Get("Content-Type"), ";")
+	mediaType, _, _ := strings.Cut(header.contentType, ";")
 	switch mediaType = strings.TrimSpace(mediaType); {
-	case b.req.Method != http.MethodPost || b.req.Header.Get("Content-Encoding") != "" || address.IsV3(b.req.URL, base):
+	case b.req.Method != http.MethodPost || header.encoded || address.IsV3(b.req.URL, base):
 	case strings.EqualFold(mediaType, "application/x-www-form-urlencoded"):
 		b.kind = formBody
 	case mediaType == "application/json": // portals compare it as it stands

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/b24go/b24oauth/internal/address"
@@ -65,7 +64,9 @@ type attempt struct {
 }
 
 // Prepare returns the request to send: the caller's with the token in it and
-// no other, addressed to the portal.
+// no other, addressed to the portal. Neither a Host of the caller's nor one in
+// URL.Opaque goes along: either would have a web server or a proxy hand the
+// token to another site.
 // After the first one, Again must have allowed it.
 func (r *Request) Prepare(token string, to address.Portal) (*http.Request, error) {
 	a := &r.first
@@ -81,12 +82,19 @@ func (r *Request) Prepare(token string, to address.Portal) (*http.Request, error
 	out.URL = u
 	if u.Scheme != to.Scheme || address.CanonicalHost(u) != to.Host {
 		u.Scheme, u.Host = to.Scheme, to.Host
-		out.Host = ""
 	}
+	out.Host = u.Host
+	if u.Opaque != "" {
+		u.Opaque, u.RawQuery = address.SplitOpaque(u)
+		if strings.HasPrefix(u.Opaque, "//") { // net/http would take what follows for a host
+			u.Opaque = "//" + u.Host + u.Opaque
+		}
+	}
+	noted := note(caller.Header)
 	kind := otherBody
 	if r.placement == Auto {
 		var err error
-		if kind, err = r.body.sniff(to.Path); err != nil {
+		if kind, err = r.body.sniff(to.Path, noted); err != nil {
 			return nil, redact.Error(err, token)
 		}
 	}
@@ -104,7 +112,7 @@ func (r *Request) Prepare(token string, to address.Portal) (*http.Request, error
 	default:
 		u.RawQuery = authparam.Query(u.RawQuery, token)
 	}
-	out.Header = withBearer(out.Header, bearer)
+	out.Header = header(out.Header, noted, bearer)
 	return out, nil
 }
 
@@ -145,29 +153,4 @@ func (a *attempt) insertToken(body io.ReadCloser) readCloser {
 type readCloser struct {
 	io.Reader
 	io.Closer
-}
-
-// withBearer returns the header with the token as its Bearer authorization,
-// or with none if token is empty: a portal looks at one before it looks at
-// the auth parameter. The caller's map is not changed.
-func withBearer(h http.Header, token string) http.Header {
-	if token == "" && !slices.ContainsFunc(h["Authorization"], isBearer) {
-		return h
-	}
-	h = h.Clone()
-	if h == nil {
-		h = make(http.Header)
-	}
-	h.Del("Authorization")
-	if token != "" {
-		h.Set("Authorization", "Bearer "+token)
-	}
-	return h
-}
-
-func isBearer(authorization string) bool {
-	const scheme = "Bearer"
-	n := len(scheme)
-	return len(authorization) >= n && strings.EqualFold(authorization[:n], scheme) &&
-		(len(authorization) == n || authorization[n] == ' ' || authorization[n] == '\t')
 }

@@ -57,11 +57,11 @@ func TestTokenIsInsertedInOnePlace(t *testing.T) {
 		placement               outgoing.Placement
 		want                    sent
 	}{
-		{"form", form, "b=2", outgoing.Auto, sent{URL: "https://portal.example/rest/m?a=1", Body: "auth=token&b=2"}},
-		{"JSON", json, `{"b":2}`, outgoing.Auto, sent{URL: "https://portal.example/rest/m?a=1", Body: `{"b":2,"auth":"token"}`}},
-		{"JSON that is no object", json, `[2]`, outgoing.Auto, sent{URL: "https://portal.example/rest/m?auth=token&a=1", Body: `[2]`}},
-		{"query", form, "b=2", outgoing.Query, sent{URL: "https://portal.example/rest/m?auth=token&a=1", Body: "b=2"}},
-		{"header", form, "b=2", outgoing.Header, sent{URL: "https://portal.example/rest/m?a=1", Authorization: "Bearer token", Body: "b=2"}},
+		{"form", form, "b=2", outgoing.Auto, sent{Host: portal, URL: "https://portal.example/rest/m?a=1", Body: "auth=token&b=2"}},
+		{"JSON", json, `{"b":2}`, outgoing.Auto, sent{Host: portal, URL: "https://portal.example/rest/m?a=1", Body: `{"b":2,"auth":"token"}`}},
+		{"JSON that is no object", json, `[2]`, outgoing.Auto, sent{Host: portal, URL: "https://portal.example/rest/m?auth=token&a=1", Body: `[2]`}},
+		{"query", form, "b=2", outgoing.Query, sent{Host: portal, URL: "https://portal.example/rest/m?auth=token&a=1", Body: "b=2"}},
+		{"header", form, "b=2", outgoing.Header, sent{Host: portal, URL: "https://portal.example/rest/m?a=1", Authorization: "Bearer token", Body: "b=2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			req := post(t, c.contentType, strings.NewReader(c.body))
@@ -150,5 +150,83 @@ func TestBodyThatWasNeverSentIsClosed(t *testing.T) {
 	outgoing.CloseBody(&http.Request{})
 	if body.closed != 1 {
 		t.Errorf("the body was closed %d times", body.closed)
+	}
+}
+
+func TestHostIsThePortalsWhateverTheCallerSays(t *testing.T) {
+	to := address.Portal{Scheme: "https", Host: portal, Path: address.RestPath}
+	for _, c := range []struct{ url, opaque, want string }{
+		{"https://portal.example/rest/m", "", "/rest/m?auth=token"},
+		{"https://portal.example/rest/m", "/rest/%6d", "/rest/%6d?auth=token"},
+		{"https://portal.example/rest/m?a=1", "/rest/%6d", "/rest/%6d?auth=token&a=1"},
+		{"https://portal.example/", "/rest/%6d?a=1&auth=stale", "/rest/%6d?auth=token&a=1"},
+		{"https://portal.example/", "//evil.example/rest/m", "/rest/m?auth=token"},
+		{"https://portal.example/", "//portal.example/rest/m", "/rest/m?auth=token"},
+		{"https://portal.example/", "http://evil.example/rest/m", "/rest/m?auth=token"},
+		{"https://portal.example/", "ftp://evil.example", "/?auth=token"},
+		{"https://portal.example/", "//portal.example//evil.example/m", "https://portal.example//evil.example/m?auth=token"},
+		{"https://portal.example/", "evil.example/m", "/evil.example/m?auth=token"},
+		{"https://former.example/", "//former.example/rest/m", "/rest/m?auth=token"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.URL.Opaque, req.Host = c.opaque, "evil.example"
+		req.Header = http.Header{"Host": {"evil.example"}, "host": {"evil.example"}, "content-length": {"3"}, "A": {"b"}}
+		before := *req.URL
+		var r outgoing.Request
+		r.Init(req, outgoing.Auto)
+		out, err := r.Prepare("token", to)
+		r.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.URL.RequestURI() != c.want || out.URL.Host != portal || out.Host != portal {
+			t.Errorf("%s, %s: %s at %s as %s, want %s", c.url, c.opaque, out.URL.RequestURI(), out.URL.Host, out.Host, c.want)
+		}
+		if diff := cmp.Diff(http.Header{"A": {"b"}}, out.Header); diff != "" {
+			t.Errorf("header (-want +got):\n%s", diff)
+		}
+		if *req.URL != before || req.Host != "evil.example" || len(req.Header) != 4 {
+			t.Error("the caller's request was changed")
+		}
+	}
+}
+
+func TestHeaderNamesAreReadInAnyCase(t *testing.T) {
+	const form, json = "application/x-www-form-urlencoded", "application/json"
+	for name, c := range map[string]struct {
+		header    http.Header
+		placement outgoing.Placement
+		want      http.Header
+		body      string
+	}{
+		"a Bearer":                   {header: http.Header{"authorization": {"Bearer x"}}, want: http.Header{}, body: "{}"},
+		"a Bearer in capitals":       {header: http.Header{"AUTHORIZATION": {"bearer x"}}, want: http.Header{}, body: "{}"},
+		"a Bearer after white space": {header: http.Header{"Authorization": {" \tBearer x"}}, want: http.Header{}, body: "{}"},
+		"a Bearer beside another":    {header: http.Header{"Authorization": {"Basic x"}, "authorization": {"Bearer x"}}, want: http.Header{}, body: "{}"},
+		"another authorization":      {header: http.Header{"authorization": {"Basic x"}}, want: http.Header{"authorization": {"Basic x"}}, body: "{}"},
+		"another, and ours":          {header: http.Header{"authorization": {"Basic x"}}, placement: outgoing.Header, want: http.Header{"Authorization": {"Bearer token"}}, body: "{}"},
+		"a form":                     {header: http.Header{"content-type": {form}}, want: http.Header{"content-type": {form}}, body: "auth=token&{}"},
+		"JSON":                       {header: http.Header{"CONTENT-TYPE": {json}}, want: http.Header{"CONTENT-TYPE": {json}}, body: `{ "auth":"token"}`},
+		"two types":                  {header: http.Header{"content-type": {json}, "Content-Type": {form}}, want: http.Header{"content-type": {json}, "Content-Type": {form}}, body: "{}"},
+		"a compressed form":          {header: http.Header{"Content-Type": {form}, "content-encoding": {"gzip"}}, want: http.Header{"Content-Type": {form}, "content-encoding": {"gzip"}}, body: "{}"},
+	} {
+		req := post(t, "", strings.NewReader("{}"))
+		req.Header = c.header
+		var r outgoing.Request
+		r.Init(req, c.placement)
+		out, err := r.Prepare("token", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, out.Header); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if got := see(t, out); got.Body != c.body || c.placement == outgoing.Auto && strings.Contains(got.URL, "auth=token") == (c.body != "{}") {
+			t.Errorf("%s: sent to %s with the body %s", name, got.URL, got.Body)
+		}
+		r.Finish()
 	}
 }

@@ -14,20 +14,39 @@ import (
 // host the origin alone. After a redirect http.Client writes the whole URL
 // that led there, and that of a webhook is its secret.
 func withShortReferer(req *http.Request) *http.Request {
-	referer := req.Header.Get("Referer")
-	if req.Response == nil || referer == "" {
+	if req.Response == nil {
 		return req
 	}
-	from, err := url.Parse(referer)
-	if err == nil && address.CanonicalHost(from) == address.CanonicalHost(req.URL) {
-		return req
-	}
-	out := req.WithContext(req.Context())
-	out.Header = req.Header.Clone()
-	if out.Header.Del("Referer"); err == nil {
-		out.Header.Set("Referer", (&url.URL{Scheme: from.Scheme, Host: from.Host, Path: "/"}).String())
+	out := req
+	for name, values := range req.Header {
+		if !strings.EqualFold(name, "Referer") {
+			continue
+		}
+		if out == req {
+			out = req.WithContext(req.Context())
+			out.Header = req.Header.Clone()
+		}
+		delete(out.Header, name)
+		for _, referer := range values {
+			if short := shortened(referer, req.URL); short != "" {
+				out.Header[name] = append(out.Header[name], short)
+			}
+		}
 	}
 	return out
+}
+
+// shortened returns of a Referer what the host of to may know: its origin, or
+// nothing if it is no URL, and all of it if it is of the same host.
+func shortened(referer string, to *url.URL) string {
+	from, err := url.Parse(referer)
+	switch {
+	case err != nil || referer == "":
+		return ""
+	case address.CanonicalHost(from) == address.CanonicalHost(to):
+		return referer
+	}
+	return (&url.URL{Scheme: from.Scheme, Host: from.Host, Path: "/"}).String()
 }
 
 // First returns the request that redirects led to req from; req itself if
@@ -74,23 +93,35 @@ func RedirectTarget(resp *http.Response, from *url.URL) string {
 	return ""
 }
 
-// CleanLocation takes the token out of a redirect: portals answer with the
-// request's own URI, and http.Client would carry it on.
-func CleanLocation(resp *http.Response, token string) {
-	for i, location := range resp.Header["Location"] {
-		if !redact.Quotes(location, token) {
-			continue
-		}
-		base, query, ok := strings.Cut(location, "?")
-		if ok {
-			query, fragment, hasFragment := strings.Cut(query, "#")
-			if query = authparam.RemoveToken(query, token); query != "" {
-				base += "?" + query
+// CleanHeader takes the token out of an answer's header: portals answer with
+// the request's own URI, in a Location that http.Client would carry on, or
+// under any other name, and callers log and pass on headers as they come.
+func CleanHeader(resp *http.Response, token string) {
+	cleaned := false
+	for name, values := range resp.Header {
+		for i, value := range values {
+			if len(value) < len(token) || !redact.Quotes(value, token) {
+				continue
 			}
-			if hasFragment {
-				base += "#" + fragment
+			if !cleaned { // a transport may give the same map to others
+				cleaned, resp.Header = true, resp.Header.Clone()
 			}
+			resp.Header[name][i] = withoutToken(value, token)
 		}
-		resp.Header["Location"][i] = redact.Text(base, token)
 	}
+}
+
+// withoutToken returns what may be a URL, or have one in it, without the token.
+func withoutToken(value, token string) string {
+	base, query, ok := strings.Cut(value, "?")
+	if ok {
+		query, fragment, hasFragment := strings.Cut(query, "#")
+		if query = authparam.RemoveToken(query, token); query != "" {
+			base += "?" + query
+		}
+		if hasFragment {
+			base += "#" + fragment
+		}
+	}
+	return redact.Text(base, token)
 }

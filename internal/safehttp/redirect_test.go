@@ -41,6 +41,12 @@ func TestRefererTellsAnotherHostTheOriginAlone(t *testing.T) {
 			t.Error("the caller's header was changed")
 		}
 	}
+	req := request(t, "https://other.example/")
+	req.Response = redirected(t, from, from).Response
+	req.Header["referer"] = []string{from, "http://[::1?" + from}
+	if got := withShortReferer(req).Header; len(got["referer"]) != 1 || got["referer"][0] != "https://portal.example/" || len(got["Referer"]) != 0 {
+		t.Errorf("a Referer in another spelling became %q", got)
+	}
 	own := request(t, "https://other.example/")
 	own.Header.Set("Referer", from)
 	if withShortReferer(own) != own {
@@ -66,19 +72,34 @@ func TestTokenThatARedirectTookAlongIsTakenOut(t *testing.T) {
 	}
 }
 
-func TestLocationLosesTheTokenAndNothingElse(t *testing.T) {
-	for location, want := range map[string]string{
-		"/m?a=1&auth=t%2Bken#here": "/m?a=1#here",
-		"/m?auth=t%2Bken":          "/m",
-		"/m?x=t%2Bken":             "/m?x=[REDACTED]",
-		"/t+ken/m?auth=own":        "/[REDACTED]/m?auth=own",
-		"/m?auth=own":              "/m?auth=own",
+func TestHeaderOfAnAnswerLosesTheTokenAndNothingElse(t *testing.T) {
+	for value, want := range map[string]string{
+		"/m?a=1&auth=t%2Bken#here":                      "/m?a=1#here",
+		"/m?auth=t%2Bken":                               "/m",
+		"/m?auth=t%2Bken&a=1":                           "/m?a=1",
+		"/m?x=t%2Bken":                                  "/m?x=[REDACTED]",
+		"/t+ken/m?auth=own":                             "/[REDACTED]/m?auth=own",
+		"/m?auth=own":                                   "/m?auth=own",
+		"5; url=/m?auth=t%2Bken&a":                      "5; url=/m?a",
+		"</m?a&auth=t%2Bken>; rel=x, </n?auth=t%2Bken>": "</m?a&auth=[REDACTED]>; rel=x, </n?auth=[REDACTED]>",
+		"t+ken": "[REDACTED]",
 	} {
-		resp := &http.Response{Header: http.Header{"Location": {location}}}
-		CleanLocation(resp, "t+ken")
-		if got := resp.Header.Get("Location"); got != want {
-			t.Errorf("%s became %s, want %s", location, got, want)
+		for _, name := range []string{"Location", "Content-Location", "Refresh", "Link", "X-Request-Uri", "location"} {
+			shared := http.Header{name: {"first", value}}
+			resp := &http.Response{Header: shared}
+			CleanHeader(resp, "t+ken")
+			if got := resp.Header[name]; got[0] != "first" || got[1] != want {
+				t.Errorf("%s: %s became %s, want %s", name, value, got, want)
+			}
+			if shared[name][1] != value {
+				t.Error("the transport's own map was written to")
+			}
 		}
+	}
+	usual := &http.Response{Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}, "Date": {"Thu, 26 Nov 2026 08:00:00 GMT"}, "Link": {strings.Repeat("</m>; rel=next, ", 20)}}}
+	token := strings.Repeat("0123456789abcdef", 4)
+	if allocs := testing.AllocsPerRun(100, func() { CleanHeader(usual, token) }); allocs != 0 {
+		t.Errorf("%v allocations", allocs)
 	}
 }
 

@@ -1,0 +1,73 @@
+package outgoing
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// noted is what of the caller's header matters here. Header names are the same
+// to a portal in any case, and in a map that the caller wrote himself they may
+// stand in any: Header.Get finds but one of them.
+type noted struct {
+	contentType string // "" if there are several, since it is the portal's choice then
+	encoded     bool   // there is a Content-Encoding
+	bearer      bool   // there is a Bearer authorization
+	misleading  bool   // there is a Host or a Content-Length
+}
+
+func note(h http.Header) (n noted) {
+	types := 0
+	for name, values := range h {
+		switch {
+		case strings.EqualFold(name, "Content-Type"):
+			if types += len(values); types == 1 {
+				n.contentType = values[0]
+			}
+		case strings.EqualFold(name, "Content-Encoding"):
+			n.encoded = n.encoded || slices.ContainsFunc(values, func(v string) bool { return v != "" })
+		case strings.EqualFold(name, "Authorization"):
+			n.bearer = n.bearer || slices.ContainsFunc(values, isBearer)
+		case strings.EqualFold(name, "Host"), strings.EqualFold(name, "Content-Length"):
+			n.misleading = true
+		}
+	}
+	if types > 1 {
+		n.contentType = ""
+	}
+	return n
+}
+
+// header returns the header to send: the caller's with the token as its Bearer
+// authorization, or with none if token is empty, since a portal looks at one
+// before it looks at the auth parameter. A Host or Content-Length in it would
+// be sent beside the request's own, if it is spelled unusually, and count
+// where that does not. The caller's map is not changed.
+func header(h http.Header, n noted, token string) http.Header {
+	if token == "" && !n.bearer && !n.misleading {
+		return h
+	}
+	out := h.Clone()
+	if out == nil {
+		out = make(http.Header)
+	}
+	for name := range h {
+		switch {
+		case strings.EqualFold(name, "Host"), strings.EqualFold(name, "Content-Length"),
+			strings.EqualFold(name, "Authorization") && (token != "" || n.bearer):
+			delete(out, name)
+		}
+	}
+	if token != "" {
+		out.Set("Authorization", "Bearer "+token)
+	}
+	return out
+}
+
+func isBearer(authorization string) bool {
+	const scheme = "Bearer"
+	authorization = strings.TrimLeft(authorization, " \t") // as it is sent
+	n := len(scheme)
+	return len(authorization) >= n && strings.EqualFold(authorization[:n], scheme) &&
+		(len(authorization) == n || authorization[n] == ' ' || authorization[n] == '\t')
+}
