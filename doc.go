@@ -144,6 +144,9 @@
 // new installation stored is taken up. What somebody may have repaired without a
 // new grant, a setting or a payment, is asked about again every ten minutes.
 //
+// What a portal answers is the caller's, errors included. NO_AUTH_FOUND, with a
+// token that works elsewhere, means a body that PHP cannot read: see [Placement].
+//
 // # Where which rule is found
 //
 //	internal/renew          when a grant is renewed, by whom, and which of two goes on

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"golang.org/x/oauth2"
 
@@ -288,6 +289,7 @@ func (c *call) do(cur *current) (*http.Response, error) {
 			next = c.followRename(resp, g, out)
 		case status == http.StatusUnauthorized:
 			verdict, code := resterror.Inspect(c.req.Context(), resp)
+			c.explain(code)
 			ambiguous = verdict == resterror.Ambiguous
 			if verdict != resterror.Other && !c.replayed {
 				next, err = c.renew(g, ambiguous, code)
@@ -320,6 +322,17 @@ func (c *call) renew(g *heldGrant, ambiguous bool, code string) (*current, error
 	c.replayed = true
 	c.src.cfg.emit(ctx, Event{Kind: EventReplayed, Key: c.src.key, Token: tokenLabel(next.Grant.AccessToken), Code: code})
 	return next, nil
+}
+
+// explain logs why a portal may have found no token though it was sent one.
+func (c *call) explain(code string) {
+	why, log, ctx := c.out.WhyUnread(), c.src.cfg.Logger, c.req.Context()
+	if !strings.EqualFold(code, "NO_AUTH_FOUND") || why == "" || log == nil {
+		return
+	}
+	c.src.cfg.survive(ctx, func() {
+		log.LogAttrs(ctx, slog.LevelDebug, "b24oauth: the portal found no token; perhaps it cannot read the request's body, which has it", slog.String("key", c.src.key), slog.String("because", why))
+	})
 }
 
 // followRename answers a redirect from the portal to another host. Only the

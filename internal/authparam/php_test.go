@@ -143,6 +143,14 @@ func TestPHPSeesOurTokenInAFormThatItCutsOff(t *testing.T) {
 	}
 }
 
+func TestPHPReadsNothingOfAFormThatIsTooLarge(t *testing.T) {
+	p := startPHP(t)
+	without, with := p.form(t, "a="+strings.Repeat("x", 9<<20))
+	if len(without) > 0 || len(with) > 0 {
+		t.Errorf("PHP reads %d and %d fields; Request.WhyUnread of package outgoing says that it reads none", len(without), len(with))
+	}
+}
+
 func TestPHPSeesOurTokenInAJSONObject(t *testing.T) {
 	p := startPHP(t)
 	for _, body := range []string{
@@ -158,7 +166,10 @@ func TestPHPSeesOurTokenInAJSONObject(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", body, diff)
 		}
 	}
-	for _, body := range []string{`{"a":1`, `{"a":1}}`, `{"a":}`} {
+	for _, body := range []string{
+		`{"a":1`, `{"a":1}}`, `{"a":}`, `{"a":1,}`, `{"a":1,,"b":2}`, "{\"a\":\"\xE4\"}", `{"a":"\ud83d"}`, "{\"a\":\"\t\"}", `{"a":NaN}`,
+		`{"a":` + strings.Repeat("[", 512) + strings.Repeat("]", 512) + `}`,
+	} {
 		if without, with := p.json(t, body); without != nil || with != nil {
 			t.Errorf("%s: PHP reads %v and %v", body, without, with)
 		}

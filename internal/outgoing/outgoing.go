@@ -44,6 +44,19 @@ func (r *Request) Again() bool { return r.body.again() }
 // more.
 func (r *Request) Finish() { r.body.finish() }
 
+// WhyUnread returns why PHP may have read nothing of a body that has the token
+// in it; "" if the token stands elsewhere. The caller would look for the fault
+// in the token, of which the portal says that there is none.
+func (r *Request) WhyUnread() string {
+	switch r.body.kind {
+	case jsonBody:
+		return "it is no JSON to PHP: a byte that is no UTF-8, a comma or a bracket too many, half of a surrogate pair, or more than 512 levels"
+	case formBody:
+		return "it is larger than the post_max_size of the portal's PHP, which drops such a form whole"
+	}
+	return ""
+}
+
 // CloseBody closes the body of a request that is not sent at all.
 func CloseBody(req *http.Request) {
 	if req.Body != nil {
