@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/oauth2"
+
 	"github.com/b24go/b24oauth"
 )
 
@@ -220,6 +222,12 @@ func TestGuarantee4PlainRequestElsewhereNeedsNoGrant(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestGuarantee4PlainRequestElsewhereNeedsNoOtherSourcesToken(t *testing.T) {
+	broken := sourceFunc(func() (*oauth2.Token, error) { return nil, errors.New("broken") })
+	resp, err := (&b24oauth.Transport{Source: broken, Base: portal("")}).RoundTrip(get(t, "http://storage.example/file"))
+	status(t, resp, err)
 }
 
 // The lease that another process holds keeps a Save waiting for as long as its

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"golang.org/x/oauth2"
 
@@ -15,7 +14,6 @@ import (
 	"github.com/b24go/b24oauth/internal/outgoing"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/renew"
-	"github.com/b24go/b24oauth/internal/resterror"
 	"github.com/b24go/b24oauth/internal/safehttp"
 )
 
@@ -51,8 +49,9 @@ import (
 type Transport struct {
 	// Source supplies the tokens. A *TokenSource renews them and makes
 	// repetition possible. Any other source, one around a *TokenSource too
-	// (logged once), only supplies the token, which goes to the host of the request, unless a redirect led there, or to the
-	// portal that the token names as Extra("client_endpoint").
+	// (logged once), only supplies the token, which goes to the host of the
+	// request, unless a redirect led there, or to the portal that the token names
+	// as Extra("client_endpoint").
 	Source oauth2.TokenSource
 
 	// Base sends the requests. Nil: http.DefaultTransport. It sees the token.
@@ -151,7 +150,10 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 	if err == nil && (token == nil || token.AccessToken == "") {
 		err = configError("Transport.Source (%T) returned a token without AccessToken", t.Source)
 	}
-	if err != nil {
+	switch {
+	case err != nil && !address.Secure(req.URL):
+		return t.send(req, req, "") // no token could go there
+	case err != nil:
 		outgoing.CloseBody(req)
 		return nil, err
 	}
@@ -253,104 +255,6 @@ func (t *Transport) send(out, req *http.Request, token string) (*http.Response, 
 	}
 	resp.Request = req
 	return resp, nil
-}
-
-// call is one request to the portal.
-type call struct {
-	t   *Transport
-	src *TokenSource
-	req *http.Request // the caller's
-	out outgoing.Request
-
-	replayed, moved bool // each happens once at most
-}
-
-// do sends the request, again after a refusal, and again after the portal was
-// found renamed.
-func (c *call) do(cur *current) (*http.Response, error) {
-	ambiguous := false
-	for {
-		g := cur.Grant
-		out, err := c.out.Prepare(g.AccessToken, g.portal)
-		if err != nil {
-			return nil, err
-		}
-		resp, err := c.t.send(out, c.req, g.AccessToken)
-		if err != nil {
-			return nil, err
-		}
-		next := (*current)(nil)
-		switch status := resp.StatusCode; {
-		case status >= 200 && status < 300:
-			if ambiguous {
-				cur.Helped()
-			}
-		case status >= 300 && status < 400:
-			next = c.followRename(resp, g, out)
-		case status == http.StatusUnauthorized:
-			verdict, code := resterror.Inspect(c.req.Context(), resp)
-			c.explain(code)
-			ambiguous = verdict == resterror.Ambiguous
-			if verdict != resterror.Other && !c.replayed {
-				next, err = c.renew(g, ambiguous, code)
-			}
-		}
-		if next == nil && err == nil {
-			return resp, nil
-		}
-		safehttp.Discard(resp)
-		if err != nil {
-			return nil, err
-		}
-		cur = next
-	}
-}
-
-// renew has a refused token renewed and returns what to repeat the request
-// with; nil if the refusal is to reach the caller.
-func (c *call) renew(g *heldGrant, ambiguous bool, code string) (*current, error) {
-	ctx := c.req.Context()
-	next, f := c.src.source.Get(ctx, renew.Why{Refused: g.AccessToken, Ambiguous: ambiguous})
-	switch {
-	case f != nil && f.Declined(), !c.out.Again():
-		return nil, nil
-	case f != nil:
-		return nil, c.src.failure(f)
-	case !next.Grant.isPortal(c.req.URL):
-		return nil, nil // the grant is another portal's now
-	}
-	c.replayed = true
-	c.src.cfg.emit(ctx, Event{Kind: EventReplayed, Key: c.src.key, Token: tokenLabel(next.Grant.AccessToken), Code: code})
-	return next, nil
-}
-
-// explain logs why a portal may have found no token though it was sent one.
-func (c *call) explain(code string) {
-	why, log, ctx := c.out.WhyUnread(), c.src.cfg.Logger, c.req.Context()
-	if !strings.EqualFold(code, "NO_AUTH_FOUND") || why == "" || log == nil {
-		return
-	}
-	c.src.cfg.survive(ctx, func() {
-		log.LogAttrs(ctx, slog.LevelDebug, "b24oauth: the portal found no token; perhaps it cannot read the request's body, which has it", slog.String("key", c.src.key), slog.String("because", why))
-	})
-}
-
-// followRename answers a redirect from the portal to another host. Only the
-// authorization server can say that the portal has moved, and where to; if it
-// does, the request is repeated there with its method and body, which
-// http.Client would drop. Otherwise the redirect is the caller's, without our
-// token, as is that of a file or a page, which says nothing of the portal.
-func (c *call) followRename(resp *http.Response, g *heldGrant, out *http.Request) *current {
-	target := safehttp.RedirectTarget(resp, out.URL)
-	if target == "" || c.moved || address.Method(out.URL, g.portal.Path) == "" {
-		return nil
-	}
-	next, f := c.src.source.Get(c.req.Context(), renew.Why{Refused: g.AccessToken, Host: target})
-	if f != nil || next.Grant.portal.Host == g.portal.Host || !next.Grant.isPortal(c.req.URL) || !c.out.Again() {
-		return nil
-	}
-	c.moved = true
-	return next
 }
 
 // String names the grant of a source that is a *TokenSource, and the type of
