@@ -265,6 +265,44 @@ func TestGuarantee4SaveThatWaitsKeepsNobodyElseWaiting(t *testing.T) {
 	}
 }
 
+// A Save has two Updates if a pair is unsaved: first that one goes to the Store.
+// The time that the second one waits is not for others to wait either.
+func TestGuarantee4SaveThatWaitsOnceMoreKeepsNobodyElseWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFaultyStore()
+		p := newProgram(t, with(store, nil), func(c *b24oauth.Config) { c.RefreshTimeout = time.Second })
+		<-time.After(2 * time.Hour)
+		store.failSaves()
+		token(t, p.source)
+		<-time.After(2 * time.Hour) // the pair in memory has run out, too
+		updates := 0
+		store.onUpdate(func(ctx context.Context, fn updateFunc) error {
+			if updates++; updates > 1 {
+				select { // another process has it
+				case <-time.After(30 * time.Second):
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return store.Store.Update(ctx, key, fn)
+		})
+		done := make(chan error, 1)
+		go func() { done <- p.config.Save(context.Background(), key, p.Install()) }()
+		synctest.Wait()
+		for range 20 {
+			start := time.Now()
+			_, err := p.source.Token()
+			if took := time.Since(start); took > time.Second {
+				t.Errorf("a caller waited %v for a Save that waits: %v", took, err)
+			}
+			<-time.After(500 * time.Millisecond)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // holdLease has another process hold the grant for a while.
 func holdLease(p *process, d time.Duration, done chan<- error) {
 	held := make(chan struct{})

@@ -28,6 +28,7 @@ var errWaitOver = errors.New("another Update has the grant for itself: if this s
 func (s *Source[G]) update(caller context.Context, j *job[G], wait time.Duration, fn func(context.Context, G) (G, error)) error {
 	ctx, cancel := context.WithCancelCause(caller)
 	defer cancel(nil)
+	s.setAlarm(j, false)
 	began, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
 		err := error(&Failure{Class: Vanished}) // if the Store ends the goroutine
@@ -41,10 +42,7 @@ func (s *Source[G]) update(caller context.Context, j *job[G], wait time.Duration
 			s.mu.Lock()
 			j.exclusive = true
 			s.mu.Unlock()
-			if j.kind == takeover || j.kind == deletion {
-				j.overrun.Store(false)
-				j.alarm.Reset(s.limit())
-			}
+			s.setAlarm(j, true)
 			close(began)
 			return fn(ctx, stored)
 		})

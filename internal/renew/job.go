@@ -57,16 +57,26 @@ func (s *Source[G]) begin(k kind, why Why) *job[G] {
 	j := &job[G]{kind: k, why: why, started: time.Now(), cur: s.current.Load(), hurry: make(chan struct{}, 1)}
 	news := make(chan struct{})
 	j.news.Store(&news)
-	limit := s.limit()
-	if k == takeover || k == deletion {
-		limit = s.timeout // what their callers wait for exclusivity beyond that is not for others to wait
-	}
-	j.alarm = time.AfterFunc(limit, func() {
+	j.alarm = time.AfterFunc(s.limit(), func() {
 		j.overrun.Store(true)
 		j.announce()
 	})
 	s.job = j
 	return j
+}
+
+// setAlarm sets when those who wait for the job are let go, as an Update of it
+// begins to wait for exclusivity, or has it. For a Save or a deletion that may
+// take as long as its caller likes, which is not for others to wait.
+func (s *Source[G]) setAlarm(j *job[G], exclusive bool) {
+	switch {
+	case j.kind != takeover && j.kind != deletion:
+	case exclusive:
+		j.overrun.Store(false)
+		j.alarm.Reset(s.limit())
+	default:
+		j.alarm.Reset(s.timeout)
+	}
 }
 
 // limit is longer than any job takes that has exclusivity, or waits for it
