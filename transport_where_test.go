@@ -178,7 +178,10 @@ func tokenByHost(t *testing.T) {
 	t.Run("from a reverse proxy", func(t *testing.T) {
 		p := newProgramAt(t, sites1.URL+"/rest/")
 		front := httptest.NewServer(&httputil.ReverseProxy{
-			Director:  func(r *http.Request) { u := mustParse(t, sites1.URL); r.URL.Scheme, r.URL.Host = u.Scheme, u.Host },
+			Rewrite: func(r *httputil.ProxyRequest) { // as NewSingleHostReverseProxy does, which leaves Host
+				r.SetURL(mustParse(t, sites1.URL))
+				r.Out.Host = r.In.Host
+			},
 			Transport: p.over(direct),
 		})
 		defer front.Close()

@@ -43,8 +43,9 @@ func TestRefererTellsAnotherHostTheOriginAlone(t *testing.T) {
 	}
 	req := request(t, "https://other.example/")
 	req.Response = redirected(t, from, from).Response
-	req.Header["referer"] = []string{from, "http://[::1?" + from}
-	if got := withShortReferer(req).Header; len(got["referer"]) != 1 || got["referer"][0] != "https://portal.example/" || len(got["Referer"]) != 0 {
+	spelled := strings.ToLower("Referer")
+	req.Header[spelled] = []string{from, "http://[::1?" + from}
+	if got := withShortReferer(req).Header; len(got[spelled]) != 1 || got[spelled][0] != "https://portal.example/" || len(got["Referer"]) != 0 {
 		t.Errorf("a Referer in another spelling became %q", got)
 	}
 	own := request(t, "https://other.example/")
