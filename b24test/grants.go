@@ -99,7 +99,9 @@ func (s *Server) Code() string {
 
 // ExpireAccessTokens ends every access token issued so far: the portal
 // refuses it with expired_token, whatever its expiry was said to be. Refresh
-// tokens keep working.
+// tokens keep working. A test that does so twice waits in between, in a bubble of
+// testing/synctest, or calls TokenSource.Renew(ctx, nil): for ten seconds after a
+// renewal for a refusal, b24oauth answers none with another one.
 func (s *Server) ExpireAccessTokens() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
