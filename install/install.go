@@ -10,7 +10,9 @@
 //	https://oauth.bitrix.info/rest/app.info?auth={the grant's access token}
 //
 // What a forged request cannot do is have the client secret sent elsewhere:
-// [b24oauth.Config.Save] accepts none but the known authorization servers.
+// [b24oauth.Config.Save] accepts none but the known authorization servers. Nor
+// can it make the program call its own machine or network, unless
+// [Reader.AllowPrivate] is set.
 package install
 
 import (
@@ -23,11 +25,28 @@ import (
 	"time"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/lifetime"
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 // maxBody is how much of a request is read. Bitrix24 sends about 1 KiB.
 const maxBody = 64 << 10
+
+// A Reader reads grants. The zero value is ready for use. Its methods may be
+// called concurrently as long as its fields are not changed.
+type Reader struct {
+	// AllowPrivate takes grants of portals at addresses that are not public: this
+	// machine's, private, link-local and other special-purpose ones, and names
+	// under localhost. Set it for self-hosted portals in the program's own
+	// network, and in tests with package b24test. Otherwise who forges a request
+	// chooses what the program calls there.
+	AllowPrivate bool
+}
+
+// ReadGrant is [Reader.ReadGrant] of the zero Reader: for portals that have
+// public addresses, as all of Bitrix24's cloud have.
+func ReadGrant(r *http.Request) (*b24oauth.Grant, error) { return Reader{}.ReadGrant(r) }
 
 // ReadGrant returns the grant in a request of Bitrix24's: the POST that opens
 // the application, or its install page, in a frame, or the event
@@ -35,10 +54,12 @@ const maxBody = 64 << 10
 // nothing else. The lifetime of the access token counts from now. The request
 // proves nothing: see above before the grant is saved.
 //
-// Any other request is an error, as is one without both tokens. Errors tell
-// what is missing and no secret. Where the tokens and the client secret may
-// go is not judged here but by [b24oauth.Config.Save].
-func ReadGrant(r *http.Request) (*b24oauth.Grant, error) {
+// Any other request is an error, as is one without both tokens, and without
+// AllowPrivate one whose portal has an address that is not public; no name is
+// looked up for that. Errors tell what is missing and no secret. Where else the
+// tokens and the client secret may go is not judged here but by
+// [b24oauth.Config.Save].
+func (rd Reader) ReadGrant(r *http.Request) (*b24oauth.Grant, error) {
 	now := time.Now().Round(0)
 	if r.Body != nil {
 		r.Body = http.MaxBytesReader(nil, r.Body, maxBody)
@@ -53,7 +74,14 @@ func ReadGrant(r *http.Request) (*b24oauth.Grant, error) {
 	if r.PostForm.Has("event") {
 		read = eventGrant
 	}
-	return read(r, now)
+	g, err := read(r, now)
+	if err != nil {
+		return nil, err
+	}
+	if u, err := url.Parse(g.ClientEndpoint); err == nil && u.Host != "" && !rd.AllowPrivate && address.IsPrivate(u) {
+		return nil, fmt.Errorf("b24oauth/install: the request names a portal at %s, which is no public address: a forged one could make this program call its own network; if portals of yours are there, read it with Reader{AllowPrivate: true}", redact.Host(u.Host))
+	}
+	return g, nil
 }
 
 var errNoPair = errors.New("b24oauth/install: the request brings no pair of tokens: it must be the POST by which Bitrix24 opens or installs the application, or its event ONAPPINSTALL")

@@ -61,7 +61,7 @@ func TestReadGrant(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				<-time.After(time.Minute)
-				got, err := install.ReadGrant(request(test.query, test.body))
+				got, err := install.Reader{AllowPrivate: true}.ReadGrant(request(test.query, test.body))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -83,6 +83,34 @@ func stored(t testing.TB, g b24oauth.Grant) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+func TestForgedRequestDoesNotChooseWhatTheProgramCallsInItsOwnNetwork(t *testing.T) {
+	const frame, event = "AUTH_ID=s3cretaccess&REFRESH_ID=s3cretrefresh", "event=ONAPPINSTALL&auth[access_token]=s3cretaccess&auth[refresh_token]=s3cretrefresh&auth[client_endpoint]="
+	for host, private := range map[string]bool{
+		"127.0.0.1:8080": true, "localhost": true, "LOCALHOST.": true, "portal.localhost:80": true, "[::1]": true, "10.1.2.3": true,
+		"172.20.0.1": true, "192.168.0.1": true, "169.254.169.254": true, "[fe80::1]": true, "[fd00::1]:443": true, "0.0.0.0": true,
+		"100.64.0.1": true, "[::ffff:192.168.0.1]": true, "2130706433": true, "0x7f.1": true, "127.1": true,
+		"portal.bitrix24.com": false, "portal.example:8443": false, "8.8.8.8": false,
+	} {
+		for name, r := range map[string]func() *http.Request{
+			"a frame over https":  func() *http.Request { return request("PROTOCOL=1&DOMAIN="+url.QueryEscape(host), frame) },
+			"a frame over http":   func() *http.Request { return request("PROTOCOL=0&DOMAIN="+url.QueryEscape(host), frame) },
+			"an event over https": func() *http.Request { return request("", event+url.QueryEscape("https://"+host+"/rest/")) },
+			"an event over http":  func() *http.Request { return request("", event+url.QueryEscape("http://"+host+"/rest/")) },
+		} {
+			_, err := install.ReadGrant(r())
+			if (err != nil) != private {
+				t.Errorf("%s of %s: %v; want an error: %t", name, host, err, private)
+			}
+			if err != nil && (!strings.Contains(err.Error(), "AllowPrivate") || strings.Contains(err.Error(), "s3cret")) {
+				t.Errorf("%s of %s: %v", name, host, err)
+			}
+			if _, err := (install.Reader{AllowPrivate: true}).ReadGrant(r()); err != nil {
+				t.Errorf("%s of %s, allowed: %v", name, host, err)
+			}
+		}
+	}
 }
 
 func TestReadGrantRefusesOtherRequests(t *testing.T) {
