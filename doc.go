@@ -163,6 +163,7 @@
 //	internal/keylock        exclusivity within a process, by key
 //	internal/registry       one source for each key, for as long as anybody uses it
 //	internal/setup          the mark of a Store's error that stays until somebody changes its setup
+//	internal/setuptest      what meets a mistake in a Store's setup, for tests
 //	internal/phptest        what PHP itself makes of a request, for tests
 //	internal/canary         planting secrets and searching for them, for tests
 //	internal/racetest       whether the race detector runs, for tests

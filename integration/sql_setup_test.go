@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"maps"
@@ -13,37 +12,12 @@ import (
 	"testing"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/setuptest"
 	"github.com/b24go/b24oauth/sqlstore"
 )
 
 // calls are those of a Store, and of a Config on it, that ask the database.
-var calls = map[string]func(ctx context.Context, c *b24oauth.Config) error{
-	"Load": func(ctx context.Context, c *b24oauth.Config) error {
-		_, err := c.Store.Load(ctx, theKey)
-		return err
-	},
-	"Update": func(ctx context.Context, c *b24oauth.Config) error {
-		return c.Store.Update(ctx, theKey, returning(nil, nil))
-	},
-	"Keys": func(ctx context.Context, c *b24oauth.Config) (err error) {
-		for _, e := range c.Keys(ctx) {
-			err = errors.Join(err, e)
-		}
-		return err
-	},
-	"Token": func(ctx context.Context, c *b24oauth.Config) error {
-		_, err := c.TokenSource(theKey).TokenContext(ctx)
-		return err
-	},
-	"Grant": func(ctx context.Context, c *b24oauth.Config) error {
-		_, err := c.TokenSource(theKey).Grant(ctx)
-		return err
-	},
-	"Save": func(ctx context.Context, c *b24oauth.Config) error {
-		return c.Save(ctx, theKey, &b24oauth.Grant{RefreshToken: "another"})
-	},
-	"Delete": func(ctx context.Context, c *b24oauth.Config) error { return c.Delete(ctx, theKey) },
-}
+var calls = setuptest.Calls(theKey)
 
 var (
 	writing = []string{"Update", "Save", "Delete"}
