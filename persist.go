@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -196,6 +197,34 @@ func (m *MemoryStore) String() string { return "MemoryStore" }
 
 // Format implements [fmt.Formatter] for every verb, without the grants.
 func (m *MemoryStore) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+func (c *Config) store() Store {
+	if c.Store != nil {
+		return c.Store
+	}
+	return &c.memory
+}
+
+// usedStore is the store that is about to be used. No lock is held while it is
+// given the Logger, whose Handler may use this Config.
+func (c *Config) usedStore() Store {
+	s := c.store()
+	if u, ok := s.(interface{ UseLogger(*slog.Logger) }); ok && c.Logger != nil && !c.attached.Swap(true) {
+		c.survive(context.Background(), func() { u.UseLogger(c.Logger) })
+	}
+	return s
+}
+
+// warnOfMemory warns, once, of a Store that was forgotten, before grants are
+// lost with it.
+func (c *Config) warnOfMemory(ctx context.Context) {
+	if c.Store != nil || c.Logger == nil || c.warned.Swap(true) {
+		return
+	}
+	c.survive(ctx, func() {
+		c.Logger.WarnContext(ctx, "b24oauth: Config.Store is not set: grants are kept in memory only, and every refresh token is lost when the program ends; set a Store, or a MemoryStore if that is meant")
+	})
+}
 
 // outside is what a TokenSource's renewals need of the world: its Store and
 // the authorization server.
