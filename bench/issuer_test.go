@@ -120,7 +120,7 @@ func (i *issuer) fetch(ctx context.Context) (token, error) {
 type subject struct {
 	call   func(context.Context) error // gets a token
 	counts func() (calls, peak int)
-	steps  func() []step // the renewals that failed; nil if the library has no notion of one
+	steps  func() []step // the renewals that failed, once none is in flight; nil if the library has no notion of one
 }
 
 // step is a renewal that failed, of one or several requests.

@@ -49,7 +49,12 @@ func openOurs(t *testing.T, c conditions) *subject {
 			_, peak = sent.counts()
 			return len(srv.TokenRequests()), peak
 		},
-		steps: failures.steps,
+		steps: func() []step {
+			if err := config.Flush(context.Background()); err != nil { // waits for the renewal in flight
+				t.Error(err)
+			}
+			return failures.steps()
+		},
 	}
 }
 

@@ -182,10 +182,13 @@ func callsWhileFailing(t *testing.T, s *subject, _ bool) string {
 		<-time.After(100 * time.Millisecond)
 		wg.Wait()
 	}
-	calls, _ := s.counts()
-	if s.steps != nil && bounded(s.steps(), calls) {
-		return fmt.Sprintf("at most 3 per backoff step, %d served", served)
+	if s.steps != nil {
+		steps := s.steps()
+		if calls, _ := s.counts(); bounded(steps, calls) {
+			return fmt.Sprintf("at most 3 per backoff step, %d served", served)
+		}
 	}
+	calls, _ := s.counts()
 	return fmt.Sprintf("%d, %d served", calls, served)
 }
 
