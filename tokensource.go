@@ -70,8 +70,7 @@ func (h *heldGrant) isPortal(u *url.URL) bool {
 	if !address.Secure(u) {
 		return false
 	}
-	host := address.CanonicalHost(u)
-	return host == h.portal.Host && u.Scheme == h.portal.Scheme || slices.Contains(h.FormerHosts, host)
+	return h.portal.Has(u) || len(h.FormerHosts) > 0 && slices.Contains(h.FormerHosts, address.CanonicalHost(u))
 }
 
 // origin is what a token says in its Extra of the source that it is from. It

@@ -167,7 +167,7 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 		}
 	}
 	switch {
-	case !address.Secure(req.URL) || req.URL.Scheme != home.Scheme || address.CanonicalHost(req.URL) != home.Host:
+	case !address.Secure(req.URL) || !home.Has(req.URL):
 		return t.passThrough(req, token.AccessToken, home)
 	case address.BearsOwnSecret(req.URL, home.Path):
 		return t.send(req, req, "")

@@ -20,7 +20,16 @@ func newProgram(b *testing.B) (_ *b24oauth.TokenSource, endpoint string) {
 	b.Helper()
 	srv := b24test.NewMemoryServer()
 	b.Cleanup(srv.Close)
-	return newSource(b, srv, srv.Config()), srv.Endpoint()
+	config, g := srv.Config(), srv.Install()
+	g.ClientEndpoint = "https://example.bitrix24.com/rest/" // as long as a portal's address is
+	if err := config.Save(b.Context(), "portal", g); err != nil {
+		b.Fatal(err)
+	}
+	source := config.TokenSource("portal")
+	if _, err := source.Token(); err != nil {
+		b.Fatal(err)
+	}
+	return source, g.ClientEndpoint
 }
 
 // BenchmarkToken is one call for a token that is valid, as before every

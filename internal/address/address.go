@@ -26,6 +26,12 @@ func (p Portal) String() string {
 	return p.Scheme + "://" + p.Host + (&url.URL{Path: p.Path}).EscapedPath()
 }
 
+// Has reports whether u is at the portal's host and has its scheme.
+func (p Portal) Has(u *url.URL) bool {
+	// Most URLs are written as Host is, and need not be brought into that form.
+	return u.Scheme == p.Scheme && (u.Host == p.Host || CanonicalHost(u) == p.Host)
+}
+
 // RestPath is the path of REST methods, unless a portal has moved them.
 const RestPath = "/rest/"
 

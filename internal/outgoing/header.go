@@ -20,15 +20,15 @@ func note(h http.Header) (n noted) {
 	types := 0
 	for name, values := range h {
 		switch {
-		case strings.EqualFold(name, "Content-Type"):
+		case is(name, "Content-Type"):
 			if types += len(values); types == 1 {
 				n.contentType = values[0]
 			}
-		case strings.EqualFold(name, "Content-Encoding"):
+		case is(name, "Content-Encoding"):
 			n.encoded = n.encoded || slices.ContainsFunc(values, func(v string) bool { return v != "" })
-		case strings.EqualFold(name, "Authorization"):
+		case is(name, "Authorization"):
 			n.bearer = n.bearer || slices.ContainsFunc(values, isBearer)
-		case strings.EqualFold(name, "Host"), strings.EqualFold(name, "Content-Length"):
+		case is(name, "Host"), is(name, "Content-Length"):
 			n.misleading = true
 		}
 	}
@@ -36,6 +36,12 @@ func note(h http.Header) (n noted) {
 		n.contentType = ""
 	}
 	return n
+}
+
+// is reports whether name is that header's, in any case. Names are ASCII, so
+// those of another length are not.
+func is(name, header string) bool {
+	return len(name) == len(header) && strings.EqualFold(name, header)
 }
 
 // header returns the header to send: the caller's with the token as its Bearer
@@ -53,8 +59,7 @@ func header(h http.Header, n noted, token string) http.Header {
 	}
 	for name := range h {
 		switch {
-		case strings.EqualFold(name, "Host"), strings.EqualFold(name, "Content-Length"),
-			strings.EqualFold(name, "Authorization") && (token != "" || n.bearer):
+		case is(name, "Host"), is(name, "Content-Length"), is(name, "Authorization") && (token != "" || n.bearer):
 			delete(out, name)
 		}
 	}

@@ -93,7 +93,7 @@ func (r *Request) Prepare(token string, to address.Portal) (*http.Request, error
 	}
 	out, u := &a.req, &a.url
 	out.URL = u
-	if u.Scheme != to.Scheme || address.CanonicalHost(u) != to.Host {
+	if !to.Has(u) {
 		u.Scheme, u.Host = to.Scheme, to.Host
 	}
 	out.Host = u.Host
