@@ -9,10 +9,10 @@
 //
 //	https://oauth.bitrix.info/rest/app.info?auth={the grant's access token}
 //
-// What a forged request cannot do is have the client secret sent elsewhere:
-// [b24oauth.Config.Save] accepts none but the known authorization servers. Nor
-// can it make the program call its own machine or network, unless
-// [Reader.AllowPrivate] is set.
+// What a forged request cannot do is have the client secret sent elsewhere,
+// since [b24oauth.Config.Save] accepts none but the known authorization servers,
+// nor have the program call its own machine or network: a portal at a private
+// address is an error, unless [Reader.AllowPrivate] is set.
 package install
 
 import (
@@ -33,19 +33,20 @@ import (
 // maxBody is how much of a request is read. Bitrix24 sends about 1 KiB.
 const maxBody = 64 << 10
 
-// A Reader reads grants. The zero value is ready for use. Its methods may be
-// called concurrently as long as its fields are not changed.
+// A Reader reads grants. The zero value is for portals in Bitrix24's cloud and
+// others on the Internet. It is safe for concurrent use as long as its fields
+// are not changed.
 type Reader struct {
-	// AllowPrivate takes grants of portals at addresses that are not public: this
-	// machine's, private, link-local and other special-purpose ones, and names
-	// under localhost. Set it for self-hosted portals in the program's own
-	// network, and in tests with package b24test. Otherwise who forges a request
-	// chooses what the program calls there.
+	// AllowPrivate takes portals at a private address too, as a self-hosted
+	// portal of one's own company or one of a test has: loopback, RFC 1918 and
+	// the like, names under localhost, and numbers that some resolvers take for
+	// an address. Anybody who can reach the installation's address can then
+	// have the program call any of these. No name is resolved to find out
+	// whether it leads to one, whatever AllowPrivate says.
 	AllowPrivate bool
 }
 
-// ReadGrant is [Reader.ReadGrant] of the zero Reader: for portals that have
-// public addresses, as all of Bitrix24's cloud have.
+// ReadGrant is ReadGrant of the zero [Reader].
 func ReadGrant(r *http.Request) (*b24oauth.Grant, error) { return Reader{}.ReadGrant(r) }
 
 // ReadGrant returns the grant in a request of Bitrix24's: the POST that opens
@@ -54,10 +55,9 @@ func ReadGrant(r *http.Request) (*b24oauth.Grant, error) { return Reader{}.ReadG
 // nothing else. The lifetime of the access token counts from now. The request
 // proves nothing: see above before the grant is saved.
 //
-// Any other request is an error, as is one without both tokens, and without
-// AllowPrivate one whose portal has an address that is not public; no name is
-// looked up for that. Errors tell what is missing and no secret. Where else the
-// tokens and the client secret may go is not judged here but by
+// Any other request is an error, as is one without both tokens, or of a portal
+// at a private address. Errors tell what is missing and no secret. Where else
+// the tokens and the client secret may go is not judged here but by
 // [b24oauth.Config.Save].
 func (rd Reader) ReadGrant(r *http.Request) (*b24oauth.Grant, error) {
 	now := time.Now().Round(0)
@@ -78,8 +78,9 @@ func (rd Reader) ReadGrant(r *http.Request) (*b24oauth.Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	if u, err := url.Parse(g.ClientEndpoint); err == nil && u.Host != "" && !rd.AllowPrivate && address.IsPrivate(u) {
-		return nil, fmt.Errorf("b24oauth/install: the request names a portal at %s, which is no public address: a forged one could make this program call its own network; if portals of yours are there, read it with Reader{AllowPrivate: true}", redact.Host(u.Host))
+	// What is no URL to this package is none to Save either, which says so.
+	if u, err := url.Parse(g.ClientEndpoint); err == nil && !rd.AllowPrivate && u.Hostname() != "" && address.IsPrivate(u) {
+		return nil, fmt.Errorf("b24oauth/install: the request names a portal at a private address (host %s): set AllowPrivate of install.Reader if this application is for self-hosted portals in a private network, or for a test", redact.Host(u.Host))
 	}
 	return g, nil
 }
