@@ -78,6 +78,9 @@ func IsLoopback(host string) bool {
 // CanonicalHost returns the host as it is looked up, in lower case and IDNA's
 // ASCII form, with the port if it is not the scheme's own.
 func CanonicalHost(u *url.URL) string {
+	if isCanonical(u.Host) {
+		return u.Host // the common case, made short
+	}
 	host, port := strings.ToLower(u.Host), u.Port()
 	if strings.ContainsFunc(u.Host, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		name, err := idna.Lookup.ToASCII(u.Hostname()) // as net/http does
@@ -92,6 +95,17 @@ func CanonicalHost(u *url.URL) string {
 		host = strings.TrimSuffix(host, ":"+port)
 	}
 	return host
+}
+
+// isCanonical reports whether a host is in ASCII and lower case, and has no
+// port.
+func isCanonical(host string) bool {
+	for i := range len(host) {
+		if c := host[i]; c >= utf8.RuneSelf || c == ':' || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return true
 }
 
 // SameEndpoint reports whether two addresses are of one portal, however they
