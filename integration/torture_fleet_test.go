@@ -206,7 +206,9 @@ func (f *fleet) endPauses() {
 	for _, p := range f.processes { // one after the other: none waits for the others' exclusivity
 		var orders []int
 		for _, key := range fleetKeys {
-			orders = append(orders, p.order(f.t, key, f.stored(key)))
+			if g := f.stored(key); g != nil { // the Store may have been emptied
+				orders = append(orders, p.order(f.t, key, g))
+			}
 		}
 		for _, id := range orders {
 			for {
