@@ -60,7 +60,7 @@ type Event struct {
 	Token    string        // the access token in question: the first 8 hex digits of its SHA-256
 	Duration time.Duration // of the renewal
 	Attempts int           // requests that the renewal sent to the authorization server
-	Refusals int           // EventRenewed: requests that the portal refused since the last one, to be repeated with a new token
+	Refusals int           // EventRenewed: requests that the portal refused since the last one
 	Code     string        // its error code
 	Host     string        // the portal's new address, or that of the request without a token
 	Err      error         // why it failed, or why there was no token in it; a *TokenError
