@@ -192,6 +192,7 @@ func TestGuarantee4RequestThatNeedsNoTokenWaitsForNoExchange(t *testing.T) {
 				if took := time.Since(start); took != 0 {
 					t.Errorf("it waited %v", took)
 				}
+				synctest.Wait() // nor is anything spent for it in the background
 				wantRequests(t, p, 0)
 			})
 		})
