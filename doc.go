@@ -77,8 +77,9 @@
 //  7. A grant's token goes to its portal only, over https and under its portal's
 //     Host, also across redirects; the client secret goes only to the configured
 //     or a known authorization server; a pair that the server says is another
-//     portal's is never used. Plain http is for loopback alone; over it nothing is
-//     sent to the portal, not even without the token.
+//     portal's is never used. Plain http is for loopback alone: another http
+//     request to the portal's host, but a webhook's or a signed link's, is an
+//     error and not sent, if the grant can be read within a second.
 //  8. No secret leaves by accident: not in an error, a log line, an event,
 //     Response.Request, a Location or another header of an answer, a Referer, or
 //     by printing a value of this package.
@@ -145,7 +146,7 @@
 // new grant, a setting or a payment, is asked about again every ten minutes.
 //
 // What a portal answers is the caller's, errors included. NO_AUTH_FOUND, with a
-// token that works elsewhere, means a body that PHP cannot read: see [Placement].
+// token that works elsewhere, may mean a body that PHP cannot read: see [PlaceAuto].
 //
 // # Where which rule is found
 //

@@ -25,8 +25,8 @@ const (
 	EventSaveFailed                         // the Store did not take a new pair; it is used from memory
 	EventReplayed                           // a request was repeated with a new token
 	EventRenamed                            // the portal has a new address
-	EventRefusedAgain                       // the portal refuses, or redirects, so soon after a renewal for that that the token is not renewed again yet
-	EventTokenWithheld                      // a request went without the token, as its address misses the portal by a little
+	EventRefusedAgain                       // refused or redirected so soon after a renewal for that that there is no other one yet
+	EventTokenWithheld                      // no token in a request: almost the portal's address, or a field named token
 )
 
 var eventTexts = map[EventKind]struct {
@@ -41,7 +41,7 @@ var eventTexts = map[EventKind]struct {
 	EventReplayed:      {"replayed", slog.LevelDebug, "b24oauth: request repeated with a new token"},
 	EventRenamed:       {"renamed", slog.LevelWarn, "b24oauth: the portal has a new address"},
 	EventRefusedAgain:  {"refused_again", slog.LevelWarn, "b24oauth: the portal goes on refusing renewed tokens, and gets no other one for a while; its clock may be wrong, or the request has a stale auth of its own"},
-	EventTokenWithheld: {"token_withheld", slog.LevelDebug, "b24oauth: request sent without the token, and so to be refused"},
+	EventTokenWithheld: {"token_withheld", slog.LevelDebug, "b24oauth: request sent without the token; the portal will probably refuse it"},
 }
 
 // String returns the kind's name in lower case, fit for a metric's label.
@@ -60,7 +60,7 @@ type Event struct {
 	Token    string        // the access token in question: the first 8 hex digits of its SHA-256
 	Duration time.Duration // of the renewal
 	Attempts int           // requests that the renewal sent to the authorization server
-	Refusals int           // EventRenewed: requests that the portal refused since the last one
+	Refusals int           // EventRenewed: refused requests since the last renewal
 	Code     string        // its error code
 	Host     string        // the portal's new address, or that of the request without a token
 	Err      error         // why it failed, or why there was no token in it; a *TokenError
@@ -126,8 +126,12 @@ func (s *TokenSource) tellMiss(req *http.Request, g *heldGrant) {
 // tellTokenField tells that a method's own field named token keeps the access
 // token from it: such a URL is a signed link, whose signature auth would break.
 func (s *TokenSource) tellTokenField(req *http.Request) {
-	c := s.source.Known()
-	if c != nil && c.Grant.isPortal(req.URL) && address.HasPlainToken(req.URL, c.Grant.portal.Path) {
+	if !address.HasPlainToken(req.URL, address.RestPath) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), renew.Patience(req.Context()))
+	defer cancel()
+	if c, err := s.known(ctx); err == nil && c.Grant.isPortal(req.URL) {
 		s.tellWithheld(req, configError("the request has a field token in its query, as signed links have, to which nothing is added: send the field in a form or JSON body"))
 	}
 }

@@ -30,7 +30,8 @@ import (
 // file link (token= in its query), whose signature covers the auth parameter;
 // only the Referer that an http.Client writes after a redirect to another host is
 // cut to its origin, as browsers do. One to the portal over http, but for
-// loopback, is not sent at all. A request to an address that the portal had
+// loopback, is an error and not sent, unless the grant cannot be read in time to
+// tell. A request to an address that the portal had
 // before it was renamed goes to its present one. Until the grant is known, any
 // request over https but a webhook's or a signed link's waits for it, and fails
 // if there is none: where the token may go is not known before.
@@ -86,6 +87,11 @@ const (
 	// First, since PHP drops fields past its max_input_vars (1000 by default).
 	// A request with a compressed or multipart body and every method under
 	// /rest/api/ (version 3) is anything else.
+	//
+	// A portal that answers 401 NO_AUTH_FOUND may have been unable to read the
+	// body, and the token with it: JSON that is no UTF-8 or has a comma or a
+	// bracket too many, or a form larger than the post_max_size of its PHP. A
+	// line at level Debug says so.
 	PlaceAuto Placement = iota
 	// PlaceQuery puts it into the query always. An auth field in a form or
 	// JSON body then wins over it.

@@ -187,3 +187,14 @@ func TestGuarantee8TokenTellsNothingOfItsSource(t *testing.T) {
 		}
 	}
 }
+
+func TestTokenFieldIsToldByAProcessThatHasJustStarted(t *testing.T) {
+	var d eventLog
+	store := new(b24oauth.MemoryStore)
+	p := newProgram(t, with(store, nil))
+	p.saveGrant(t, stubPortal)
+	p.restart(with(store, &d))
+	resp, err := p.over(new(recorder)).RoundTrip(get(t, stubPortal+"crm.deal.list?token=abc"))
+	status(t, resp, err)
+	d.want(t, "token_withheld")
+}

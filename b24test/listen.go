@@ -25,7 +25,7 @@ func newMemory() *memory {
 
 // A client with another transport than the Server's must not reach whatever
 // listens on this machine, and its user should learn what to do. So a memory
-// address has a port that is none, which no network dials, and net/http's error
+// address has a port out of range, which cannot be dialled, and net/http's error
 // quotes the host that says which client to take.
 const (
 	noPort      = "65536"

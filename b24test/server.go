@@ -182,7 +182,7 @@ func (s *Server) String() string {
 }
 
 // URL is the portal's base without a trailing slash: http://127.0.0.1:port, or
-// in memory a name under localhost with a port that no network knows.
+// in memory a name under localhost with port 65536, which cannot be dialled.
 // [Server.Rename] changes it.
 func (s *Server) URL() string {
 	s.mu.Lock()

@@ -11,8 +11,9 @@
 //
 // What a forged request cannot do is have the client secret sent elsewhere,
 // since [b24oauth.Config.Save] accepts none but the known authorization servers,
-// nor have the program call its own machine or network: a portal at a private
-// address is an error, unless [Reader.AllowPrivate] is set.
+// nor name a private address, such as this machine's, as the portal: that is an
+// error unless [Reader.AllowPrivate] is set. Names are not resolved: one may lead
+// to a private address.
 package install
 
 import (

@@ -188,6 +188,8 @@ func TestMissIsToldFromAnotherHost(t *testing.T) {
 		{"http://example.bitrix24.ru/rest/m", cloud, address.OtherZone},
 		{"https://old.bitrix24.eu/rest/m", cloud, address.OtherZone},
 		{"https://another.bitrix24.com/rest/m", cloud, address.Elsewhere},
+		{"https://example.bitrix24.com.evil.example/rest/m", cloud, address.Elsewhere},
+		{"https://example.bitrix24.evil.example/rest/m", cloud, address.Elsewhere},
 		{"https://bitrix24.com/", cloud, address.Elsewhere},
 		{"https://portal.example/rest/m", cloud, address.Elsewhere},
 		{"https://example.com/rest/m", cloud, address.Elsewhere},

@@ -54,10 +54,12 @@ func near(u *url.URL, scheme, host string) Miss {
 // of its zone, and of any other host the whole name.
 func zoneless(host string) string {
 	const domain = ".bitrix24."
-	if label, zone, ok := strings.Cut(host, domain); ok && label != "" && zone != "" {
-		return label + domain
+	label, zone, ok := strings.Cut(host, domain)
+	country := strings.TrimPrefix(strings.TrimPrefix(zone, "com."), "co.") // bitrix24.com.br, bitrix24.co.id
+	if !ok || label == "" || country == "" || strings.Contains(country, ".") {
+		return host
 	}
-	return host
+	return label + domain
 }
 
 // effectivePort returns the port that u leads to, as far as it is known.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/b24go/b24oauth/internal/ctxend"
 	"github.com/b24go/b24oauth/internal/redact"
 )
 
@@ -106,7 +107,7 @@ func (a *ahead) Read(p []byte) (int, error) {
 		case <-a.arrived:
 		case <-a.closed:
 		case <-a.ctx.Done():
-			return 0, a.ctx.Err()
+			return 0, ctxend.Wrap("b24oauth: the answer's body was not read to its end", ctxend.Of(a.ctx))
 		}
 	}
 }

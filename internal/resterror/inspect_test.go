@@ -255,3 +255,20 @@ type (
 func (panicking) Read([]byte) (int, error) { panic("secret") }
 
 func (idle) Read([]byte) (int, error) { return 0, nil }
+
+func TestRestOfABodyTellsWhyTheCallersContextEnded(t *testing.T) {
+	r, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go io.WriteString(w, `{"error":"OTHER","more":"`)
+	resp := &http.Response{StatusCode: 401, Header: http.Header{}, Body: r}
+	if v, code := resterror.Inspect(ctx, resp); v != resterror.Other || code != "OTHER" {
+		t.Errorf("verdict %v, code %q", v, code)
+	}
+	cause := errors.New("shutting down")
+	cancel(cause)
+	if _, err := io.ReadAll(resp.Body); !errors.Is(err, cause) || !errors.Is(err, context.Canceled) {
+		t.Errorf("reading on: %v; want the cause", err)
+	}
+	resp.Body.Close()
+}
