@@ -32,7 +32,7 @@ func (c *call) do(cur *current) (*http.Response, error) {
 	ambiguous := false
 	for {
 		g := cur.Grant
-		out, err := c.out.Prepare(g.AccessToken, g.portal)
+		out, err := c.out.Prepare(outgoing.Token{Value: g.AccessToken, Field: g.field}, g.portal)
 		if err != nil {
 			return nil, err
 		}

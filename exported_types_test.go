@@ -217,7 +217,7 @@ func made(t *testing.T, path string, pointed reflect.Type, depth int) reflect.Va
 // printed as addresses wherever they stand.
 var foreign = map[string]bool{
 	"time.Time": true, "time.Timer": true, "sync.Mutex": true, "sync.Once": true, "keylock.Locks": true, "atomic.Bool": true, "atomic.Int64": true, "atomic.Uint32": true,
-	"http.Client": true, "slog.Logger": true, "unique.Handle[string]": true,
+	"http.Client": true, "slog.Logger": true, "unique.Handle[github.com/b24go/b24oauth.common]": true,
 }
 
 // ours reports whether the fields of a type are ours to fill: those of the

@@ -16,6 +16,7 @@ import (
 
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/ctxend"
+	"github.com/b24go/b24oauth/internal/outgoing"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/renew"
 )
@@ -42,22 +43,26 @@ type current = renew.Current[*heldGrant]
 // heldGrant is a grant in memory. It is not changed.
 type heldGrant struct {
 	Grant
+	field  string                       // auth=…, of which the access token is a part
 	portal address.Portal               // where the token may go; zero if the grant names none
-	shared [4]unique.Handle[string]     // what many grants have in common, and one copy of it is kept
+	shared unique.Handle[common]        // one copy of it is kept for as long as somebody has its handle
 	token  atomic.Pointer[oauth2.Token] // made when first asked for
 }
+
+// common is what many grants have in common.
+type common struct{ clientID, serverEndpoint, scope, status string }
 
 // hold returns a copy of g as it is held: a Store that works in place on the
 // lists of a grant that it gave out would change where the token may go.
 func (s *TokenSource) hold(g *Grant) *heldGrant {
-	h := &heldGrant{Grant: *g.clone()}
+	h, t := &heldGrant{Grant: *g.clone()}, outgoing.NewToken(g.AccessToken)
+	h.AccessToken, h.field = t.Value, t.Field
 	if portal, err := address.ParseEndpoint(g.ClientEndpoint); err == nil {
 		h.portal = portal
 	}
-	for i, field := range []*string{&h.ClientID, &h.ServerEndpoint, &h.Scope, &h.Status} {
-		h.shared[i] = unique.Make(*field) // the copy is shared for as long as somebody has its handle
-		*field = h.shared[i].Value()
-	}
+	h.shared = unique.Make(common{h.ClientID, h.ServerEndpoint, h.Scope, h.Status})
+	c := h.shared.Value()
+	h.ClientID, h.ServerEndpoint, h.Scope, h.Status = c.clientID, c.serverEndpoint, c.scope, c.status
 	if h.MemberID == s.key {
 		h.MemberID = s.key
 	}

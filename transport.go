@@ -145,7 +145,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.send(req, req, "")
 	}
 	c := &call{t: t, src: src, req: req}
-	c.out.Init(req, t.placement())
+	c.out.Init(req, t.placement(), t.isPrompt())
 	defer c.out.Finish()
 	return c.do(cur)
 }
@@ -179,9 +179,9 @@ func (t *Transport) placeOnly(req *http.Request) (*http.Response, error) {
 		return t.send(req, req, "")
 	}
 	var r outgoing.Request
-	r.Init(req, t.placement())
+	r.Init(req, t.placement(), t.isPrompt())
 	defer r.Finish()
-	out, err := r.Prepare(token.AccessToken, home)
+	out, err := r.Prepare(outgoing.NewToken(token.AccessToken), home)
 	if err != nil {
 		return nil, err
 	}
@@ -230,6 +230,13 @@ func (t *Transport) base() http.RoundTripper {
 		return t.Base
 	}
 	return http.DefaultTransport
+}
+
+// isPrompt reports whether Base reads a body in memory at once: net/http does,
+// and of others it is not known.
+func (t *Transport) isPrompt() bool {
+	_, ok := t.base().(*http.Transport)
+	return ok
 }
 
 func (t *Transport) placement() outgoing.Placement {

@@ -187,7 +187,7 @@ func TestPHPSeesOurTokenInAQuery(t *testing.T) {
 	}
 	for _, query := range queries {
 		want := withAuth(p.query(t, query))
-		if diff := cmp.Diff(want, p.query(t, authparam.Query(query, token))); diff != "" {
+		if diff := cmp.Diff(want, p.query(t, authparam.Query(query, authparam.Field(token)))); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", query, diff)
 		}
 	}
@@ -215,7 +215,7 @@ func TestPHPSeesOurTokenInAQueryThatItCutsOff(t *testing.T) {
 	for i := range 2000 {
 		fmt.Fprintf(&b, "f%d=%d&", i, i)
 	}
-	without, with := p.query(t, b.String()+"auth=stale"), p.query(t, authparam.Query(b.String()+"auth=stale", token))
+	without, with := p.query(t, b.String()+"auth=stale"), p.query(t, authparam.Query(b.String()+"auth=stale", authparam.Field(token)))
 	if without["auth"] != nil {
 		t.Fatalf("this PHP reads all of %d fields, which proves nothing", len(without))
 	}

@@ -5,16 +5,21 @@ import (
 	"strings"
 )
 
-// Query returns rawQuery with auth=token as its first field, where no
-// max_input_vars cuts it off, and without any auth or access_token field of the
-// caller's: PHP would let a later one win. What the caller wrote besides is
-// kept byte for byte, order and escapes included: signatures may cover it.
-func Query(rawQuery, token string) string {
-	token = url.QueryEscape(token)
+// Field returns auth=token, as a query or a form has it.
+func Field(token string) string { return "auth=" + url.QueryEscape(token) }
+
+// Query returns rawQuery with field, which [Field] has made, as its first
+// field, where no max_input_vars cuts it off, and without any auth or
+// access_token field of the caller's: PHP would let a later one win. What the
+// caller wrote besides is kept byte for byte, order and escapes included:
+// signatures may cover it.
+func Query(rawQuery, field string) string {
+	if rawQuery == "" {
+		return field
+	}
 	var b strings.Builder
-	b.Grow(len("auth=&") + len(token) + len(rawQuery))
-	b.WriteString("auth=")
-	b.WriteString(token)
+	b.Grow(len(field) + len("&") + len(rawQuery))
+	b.WriteString(field)
 	b.WriteByte('&')
 	alone := b.Len() - 1
 	if writeWithout(&b, rawQuery, isAuth); b.Len() == alone+1 {
@@ -92,6 +97,9 @@ func writeWithout(b *strings.Builder, rawQuery string, drop func(field string) b
 // isAuth reports whether the portal reads a token from the field.
 func isAuth(field string) bool {
 	name := field[spaces(field):]
+	if name == "" || name[0] != 'a' && name[0] != '%' {
+		return false // the usual case, made short
+	}
 	return hasName(name, "auth", true) == yes || hasName(name, "access_token", true) == yes
 }
 

@@ -28,7 +28,7 @@ func TestQueryKeepsWhatTheCallerWrote(t *testing.T) {
 		{"what PHP renames differently", "access[token]=x&access.token.a=1&access_token_=1&accesstoken=1", "t", "auth=t&access[token]=x&access.token.a=1&access_token_=1&accesstoken=1"},
 		{"separators around auth", "&auth=x&&", "t", "auth=t&&&"},
 	} {
-		if diff := cmp.Diff(c.want, authparam.Query(c.query, c.token)); diff != "" {
+		if diff := cmp.Diff(c.want, authparam.Query(c.query, authparam.Field(c.token))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}
@@ -59,7 +59,7 @@ func TestStripQueryOfNothingAllocatesNothing(t *testing.T) {
 }
 
 func TestQueryAllocatesItsResultOnly(t *testing.T) {
-	allocs := testing.AllocsPerRun(100, func() { authparam.Query("a=1&auth=x&b=2", "0123456789abcdef") })
+	allocs := testing.AllocsPerRun(100, func() { authparam.Query("a=1&auth=x&b=2", "auth=0123456789abcdef") })
 	if allocs > 1 {
 		t.Errorf("%v allocations", allocs)
 	}
@@ -182,7 +182,7 @@ func FuzzQuery(f *testing.F) {
 		if want != "" {
 			want = "&" + want
 		}
-		if diff := cmp.Diff("auth="+url.QueryEscape(token)+want, authparam.Query(query, token)); diff != "" {
+		if diff := cmp.Diff("auth="+url.QueryEscape(token)+want, authparam.Query(query, authparam.Field(token))); diff != "" {
 			t.Errorf("Query (-want +got):\n%s", diff)
 		}
 	})

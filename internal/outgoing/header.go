@@ -12,6 +12,7 @@ import (
 type noted struct {
 	contentType string // "" if there are several, since it is the portal's choice then
 	encoded     bool   // there is a Content-Encoding
+	expects     bool   // the body is not sent before the portal asks for it
 	bearer      bool   // there is a Bearer authorization
 	misleading  bool   // there is a Host or a Content-Length
 }
@@ -26,6 +27,8 @@ func note(h http.Header) (n noted) {
 			}
 		case is(name, "Content-Encoding"):
 			n.encoded = n.encoded || slices.ContainsFunc(values, func(v string) bool { return v != "" })
+		case is(name, "Expect"):
+			n.expects = true
 		case is(name, "Authorization"):
 			n.bearer = n.bearer || slices.ContainsFunc(values, isBearer)
 		case is(name, "Host"), is(name, "Content-Length"):

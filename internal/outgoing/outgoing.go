@@ -1,8 +1,10 @@
-// Package outgoing makes of the caller's request the one that is sent: with
-// the access token in it, and with a body that may be sent twice.
+// Package outgoing makes the request that is sent to a portal out of a
+// caller's: with the token in the one place where the portal looks for it,
+// and with a body that can be sent twice and is closed once.
 package outgoing
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/url"
@@ -13,7 +15,7 @@ import (
 	"github.com/b24go/b24oauth/internal/redact"
 )
 
-// Placement says in which part of a request the token travels.
+// Placement is where the token goes.
 type Placement int
 
 const (
@@ -22,33 +24,82 @@ const (
 	Header                  // as Bearer authorization
 )
 
-// Request is a request of the caller's, which is not touched, on its way to
-// a portal. Init readies one, and Finish ends its use. Prepare and Again are for
-// one goroutine, while transports read the bodies on theirs.
+// Token is an access token, and auth=… as a query or a form has it.
+type Token struct{ Value, Field string }
+
+// NewToken returns the token with this value, which is a part of the field
+// then, if it is the same there: one copy of it is kept.
+func NewToken(value string) Token {
+	field := authparam.Field(value)
+	if name, ok := strings.CutSuffix(field, value); ok {
+		value = field[len(name):]
+	}
+	return Token{value, field}
+}
+
+// Request is a caller's request on its way to the portal, in one attempt or
+// two. It is for one goroutine. Finish it when no attempt follows.
 type Request struct {
+	req       *http.Request // the caller's
 	placement Placement
-	body      body    // and the caller's request
-	first     attempt // room for the usual request's only one
+	prompt    bool
+	kind      bodyKind
+	stream    *stream       // the body that the present attempt has as a stream; nil if it has none
+	taken     bool          // the caller's body is an attempt's to close
+	another   io.ReadCloser // from GetBody, for the next attempt
+	used      bool          // first is on its way
+	first     attempt       // room for the usual request's only one
 }
 
-// Init readies r for the caller's request. It is called once, before all else.
-func (r *Request) Init(req *http.Request, placement Placement) {
-	r.placement, r.body.req = placement, req
+// Init readies r for the caller's request. prompt says that a body in memory is
+// read at once by what sends the request, unless it waits for the portal to
+// ask for it: as net/http does.
+func (r *Request) Init(req *http.Request, placement Placement, prompt bool) {
+	r.req, r.placement, r.prompt = req, placement, prompt
 }
 
-// Again reports whether the body can be sent once more. If so, the next
-// attempt has it, and the one before is not to read it any more.
-func (r *Request) Again() bool { return r.body.again() }
+// Again reports whether the request can be sent once more.
+func (r *Request) Again() bool {
+	switch {
+	case r.bodyless():
+		return true
+	case r.req.GetBody != nil:
+		body, err := r.req.GetBody()
+		if err != nil {
+			return false
+		}
+		r.another = body
+		return true
+	case r.stream == nil: // it went as it came, and nobody knows
+		return false
+	}
+	return r.stream.again()
+}
 
-// Finish closes what was not sent of the body, once nothing is to be sent any
-// more.
-func (r *Request) Finish() { r.body.finish() }
+// Finish says that no attempt follows.
+func (r *Request) Finish() {
+	if r.bodyless() {
+		return
+	}
+	if r.stream != nil {
+		r.stream.finish()
+	}
+	if !r.taken {
+		r.req.Body.Close()
+	}
+	if r.another != nil {
+		r.another.Close()
+	}
+}
 
-// WhyUnread returns why PHP may have read nothing of a body that has the token
-// in it; "" if the token stands elsewhere. The caller would look for the fault
-// in the token, of which the portal says that there is none.
+func (r *Request) bodyless() bool { return r.req.Body == nil || r.req.Body == http.NoBody }
+
+// WhyUnread says why a portal may have been unable to read the body, and with
+// it the token: PHP takes what it cannot read for a request without fields.
+// "" if the token was not in the body. What it says is true of some bodies, and
+// to look which would take as long as PHP does.
 func (r *Request) WhyUnread() string {
-	switch r.body.kind {
+	switch r.kind {
 	case jsonBody:
 		return "it is no JSON to PHP: a byte that is no UTF-8, a comma or a bracket too many, half of a surrogate pair, or more than 512 levels"
 	case formBody:
@@ -69,11 +120,8 @@ func CloseBody(req *http.Request) {
 type attempt struct {
 	req   http.Request
 	url   url.URL
-	token string
-	own   sentBody   // the caller's body, if this attempt has it
-	body  readCloser // what puts the token into it
-	kind  bodyKind
-	get   func() (io.ReadCloser, error) // the caller's GetBody
+	whole []byte       // the body, if it is in memory, with the token in it
+	body  bytes.Reader // of whole
 }
 
 // Prepare returns the request to send: the caller's with the token in it and
@@ -81,17 +129,18 @@ type attempt struct {
 // URL.Opaque goes along: either would have a web server or a proxy hand the
 // token to another site.
 // After the first one, Again must have allowed it.
-func (r *Request) Prepare(token string, to address.Portal) (*http.Request, error) {
+func (r *Request) Prepare(token Token, to address.Portal) (*http.Request, error) {
 	a := &r.first
-	if a.token != "" { // the transport may still be at it
+	if r.used { // the transport may still be at it
 		a = new(attempt)
 	}
-	caller := r.body.req
-	a.req, a.url, a.token = *caller, *caller.URL, token
-	if ctx, needed := redact.Trace(caller.Context()); needed {
-		a.req = *caller.WithContext(ctx)
-	}
 	out, u := &a.req, &a.url
+	if ctx, needed := redact.Trace(r.req.Context()); needed {
+		*out = *r.req.WithContext(ctx)
+	} else {
+		*out = *r.req
+	}
+	*u = *r.req.URL
 	out.URL = u
 	if !to.Has(u) {
 		u.Scheme, u.Host = to.Scheme, to.Host
@@ -103,67 +152,21 @@ func (r *Request) Prepare(token string, to address.Portal) (*http.Request, error
 			u.Opaque = "//" + u.Host + u.Opaque
 		}
 	}
-	noted := note(caller.Header)
-	kind := otherBody
-	if r.placement == Auto {
-		var err error
-		if kind, err = r.body.sniff(to.Path, noted); err != nil {
-			return nil, redact.Error(err, token)
-		}
+	noted := note(out.Header)
+	if err := r.putBody(a, token, noted, to.Path); err != nil {
+		return nil, redact.Error(err, token.Value)
 	}
-	if !r.body.none() {
-		out.Body = r.body.next(&a.own)
-	}
+	r.used = true
 	bearer := ""
 	switch {
 	case r.placement == Header:
-		bearer = token
+		bearer = token.Value
 		u.RawQuery = authparam.StripQuery(u.RawQuery)
-	case kind != otherBody:
-		a.insertIntoBody(kind)
+	case r.kind != otherBody:
 		u.RawQuery = authparam.StripQuery(u.RawQuery)
 	default:
-		u.RawQuery = authparam.Query(u.RawQuery, token)
+		u.RawQuery = authparam.Query(u.RawQuery, token.Field)
 	}
 	out.Header = header(out.Header, noted, bearer)
 	return out, nil
-}
-
-// insertIntoBody puts the token into the body, in GetBody too, and corrects
-// the length if that is known.
-func (a *attempt) insertIntoBody(kind bodyKind) {
-	a.kind = kind
-	a.body = a.insertToken(a.req.Body)
-	a.req.Body = &a.body
-	overhead := authparam.FormOverhead
-	if kind == jsonBody {
-		overhead = authparam.JSONOverhead
-	}
-	if a.req.ContentLength > 0 { // else not known, as there is a body
-		a.req.ContentLength += overhead(a.token)
-	}
-	if a.get = a.req.GetBody; a.get != nil {
-		a.req.GetBody = a.getBody
-	}
-}
-
-func (a *attempt) getBody() (io.ReadCloser, error) {
-	body, err := a.get()
-	if err != nil {
-		return nil, err
-	}
-	return a.insertToken(body), nil
-}
-
-func (a *attempt) insertToken(body io.ReadCloser) readCloser {
-	if a.kind == jsonBody {
-		return readCloser{authparam.NewJSONReader(body, a.token), body}
-	}
-	return readCloser{authparam.NewFormReader(body, a.token), body}
-}
-
-// readCloser is a body that is read through something and closed as it is.
-type readCloser struct {
-	io.Reader
-	io.Closer
 }

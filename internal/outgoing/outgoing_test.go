@@ -57,18 +57,18 @@ func TestTokenIsInsertedInOnePlace(t *testing.T) {
 		placement               outgoing.Placement
 		want                    sent
 	}{
-		{"form", form, "b=2", outgoing.Auto, sent{Host: portal, URL: "https://portal.example/rest/m?a=1", Body: "auth=token&b=2"}},
-		{"JSON", json, `{"b":2}`, outgoing.Auto, sent{Host: portal, URL: "https://portal.example/rest/m?a=1", Body: `{"b":2,"auth":"token"}`}},
-		{"JSON that is no object", json, `[2]`, outgoing.Auto, sent{Host: portal, URL: "https://portal.example/rest/m?auth=token&a=1", Body: `[2]`}},
-		{"query", form, "b=2", outgoing.Query, sent{Host: portal, URL: "https://portal.example/rest/m?auth=token&a=1", Body: "b=2"}},
-		{"header", form, "b=2", outgoing.Header, sent{Host: portal, URL: "https://portal.example/rest/m?a=1", Authorization: "Bearer token", Body: "b=2"}},
+		{"form", formType, "b=2", outgoing.Auto, sent{Host: portal, URL: "https://portal.example/rest/m?a=1", Body: "auth=token&b=2"}},
+		{"JSON", jsonType, `{"b":2}`, outgoing.Auto, sent{Host: portal, URL: "https://portal.example/rest/m?a=1", Body: `{"b":2,"auth":"token"}`}},
+		{"JSON that is no object", jsonType, `[2]`, outgoing.Auto, sent{Host: portal, URL: "https://portal.example/rest/m?auth=token&a=1", Body: `[2]`}},
+		{"query", formType, "b=2", outgoing.Query, sent{Host: portal, URL: "https://portal.example/rest/m?auth=token&a=1", Body: "b=2"}},
+		{"header", formType, "b=2", outgoing.Header, sent{Host: portal, URL: "https://portal.example/rest/m?a=1", Authorization: "Bearer token", Body: "b=2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			req := post(t, c.contentType, strings.NewReader(c.body))
 			var r outgoing.Request
-			r.Init(req, c.placement)
+			r.Init(req, c.placement, false)
 			defer r.Finish()
-			out, err := r.Prepare("token", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
+			out, err := r.Prepare(outgoing.NewToken("token"), address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,10 +86,10 @@ func TestTokenIsInsertedInOnePlace(t *testing.T) {
 func TestSecondAttemptHasTheBodyAgain(t *testing.T) {
 	req := post(t, "application/x-www-form-urlencoded", strings.NewReader("b=2"))
 	var r outgoing.Request
-	r.Init(req, outgoing.Auto)
+	r.Init(req, outgoing.Auto, false)
 	defer r.Finish()
 	for _, token := range []string{"first", "second"} {
-		out, err := r.Prepare(token, address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
+		out, err := r.Prepare(outgoing.NewToken(token), address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,8 +106,8 @@ func TestBodyWithoutGetBodyIsSentAgainOnlyIfNobodyReadIt(t *testing.T) {
 	for _, read := range []bool{false, true} {
 		body := &watched{Reader: strings.NewReader("b=2")}
 		var r outgoing.Request
-		r.Init(post(t, "text/plain", body), outgoing.Auto)
-		first, err := r.Prepare("first", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
+		r.Init(post(t, "text/plain", body), outgoing.Auto, false)
+		first, err := r.Prepare(outgoing.NewToken("first"), address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +119,7 @@ func TestBodyWithoutGetBodyIsSentAgainOnlyIfNobodyReadIt(t *testing.T) {
 			t.Errorf("read %v, and sent again %v", read, again)
 		}
 		if !read {
-			second, err := r.Prepare("second", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
+			second, err := r.Prepare(outgoing.NewToken("second"), address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -142,8 +142,8 @@ func TestBodyThatWasNeverSentIsClosed(t *testing.T) {
 	broken := errors.New("broken")
 	body := &watched{Reader: iotest.ErrReader(broken)}
 	var r outgoing.Request
-	r.Init(post(t, "application/json", body), outgoing.Auto)
-	if _, err := r.Prepare("token", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath}); !errors.Is(err, broken) {
+	r.Init(post(t, "application/json", body), outgoing.Auto, false)
+	if _, err := r.Prepare(outgoing.NewToken("token"), address.Portal{Scheme: "https", Host: portal, Path: address.RestPath}); !errors.Is(err, broken) {
 		t.Errorf("Prepare: %v", err)
 	}
 	r.Finish()
@@ -176,8 +176,8 @@ func TestHostIsThePortalsWhateverTheCallerSays(t *testing.T) {
 		req.Header = http.Header{"Host": {"evil.example"}, "host": {"evil.example"}, "content-length": {"3"}, "A": {"b"}}
 		before := *req.URL
 		var r outgoing.Request
-		r.Init(req, outgoing.Auto)
-		out, err := r.Prepare("token", to)
+		r.Init(req, outgoing.Auto, false)
+		out, err := r.Prepare(outgoing.NewToken("token"), to)
 		r.Finish()
 		if err != nil {
 			t.Fatal(err)
@@ -208,16 +208,16 @@ func TestHeaderNamesAreReadInAnyCase(t *testing.T) {
 		"a Bearer beside another":    {header: http.Header{"Authorization": {"Basic x"}, "authorization": {"Bearer x"}}, want: http.Header{}, body: "{}"},
 		"another authorization":      {header: http.Header{"authorization": {"Basic x"}}, want: http.Header{"authorization": {"Basic x"}}, body: "{}"},
 		"another, and ours":          {header: http.Header{"authorization": {"Basic x"}}, placement: outgoing.Header, want: http.Header{"Authorization": {"Bearer token"}}, body: "{}"},
-		"a form":                     {header: http.Header{"content-type": {form}}, want: http.Header{"content-type": {form}}, body: "auth=token&{}"},
-		"JSON":                       {header: http.Header{"CONTENT-TYPE": {json}}, want: http.Header{"CONTENT-TYPE": {json}}, body: `{ "auth":"token"}`},
-		"two types":                  {header: http.Header{"content-type": {json}, "Content-Type": {form}}, want: http.Header{"content-type": {json}, "Content-Type": {form}}, body: "{}"},
-		"a compressed form":          {header: http.Header{"Content-Type": {form}, "content-encoding": {"gzip"}}, want: http.Header{"Content-Type": {form}, "content-encoding": {"gzip"}}, body: "{}"},
+		"a form":                     {header: http.Header{"content-type": {formType}}, want: http.Header{"content-type": {formType}}, body: "auth=token&{}"},
+		"JSON":                       {header: http.Header{"CONTENT-TYPE": {jsonType}}, want: http.Header{"CONTENT-TYPE": {jsonType}}, body: `{ "auth":"token"}`},
+		"two types":                  {header: http.Header{"content-type": {jsonType}, "Content-Type": {formType}}, want: http.Header{"content-type": {jsonType}, "Content-Type": {formType}}, body: "{}"},
+		"a compressed form":          {header: http.Header{"Content-Type": {formType}, "content-encoding": {"gzip"}}, want: http.Header{"Content-Type": {formType}, "content-encoding": {"gzip"}}, body: "{}"},
 	} {
 		req := post(t, "", strings.NewReader("{}"))
 		req.Header = c.header
 		var r outgoing.Request
-		r.Init(req, c.placement)
-		out, err := r.Prepare("token", address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
+		r.Init(req, c.placement, false)
+		out, err := r.Prepare(outgoing.NewToken("token"), address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
 		if err != nil {
 			t.Fatal(err)
 		}
