@@ -87,12 +87,12 @@ func (c *call) renew(g *heldGrant, ambiguous bool, code string) (*current, error
 
 // explain logs why a portal may have found no token though it was sent one.
 func (c *call) explain(code string) {
-	why, log, ctx := c.out.WhyUnread(), c.src.cfg.Logger, c.req.Context()
+	why, log, key, ctx := c.out.WhyUnread(), c.src.cfg.Logger, c.src.key, c.req.Context()
 	if !strings.EqualFold(code, "NO_AUTH_FOUND") || why == "" || log == nil {
 		return
 	}
 	c.src.cfg.survive(ctx, func() {
-		log.LogAttrs(ctx, slog.LevelDebug, "b24oauth: the portal found no token; perhaps it cannot read the request's body, which has it", slog.String("key", c.src.key), slog.String("because", why))
+		log.LogAttrs(ctx, slog.LevelDebug, "b24oauth: the portal found no token; perhaps it cannot read the request's body, which has it", slog.String("key", key), slog.String("because", why))
 	})
 }
 

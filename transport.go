@@ -124,10 +124,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case !address.Secure(req.URL):
 		return t.sendInTheClear(src, req)
 	}
-	cur, err := src.known(req.Context())
-	if err == nil && !cur.Grant.isPortal(req.URL) && cur.Grant.portal.Host != "" {
-		return t.passBy(src, cur.Grant, req)
+	known, err := src.known(req.Context())
+	if err == nil && !known.Grant.isPortal(req.URL) && known.Grant.portal.Host != "" {
+		return t.passBy(src, known.Grant, req)
 	}
+	cur := known
 	if err == nil {
 		cur, err = src.fresh(req.Context())
 	}
@@ -139,7 +140,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	switch {
-	case !cur.Grant.isPortal(req.URL):
+	case cur != known && !cur.Grant.isPortal(req.URL):
 		return t.passBy(src, cur.Grant, req)
 	case cur.Grant.portal.Path != address.RestPath && address.BearsOwnSecret(req.URL, cur.Grant.portal.Path):
 		return t.send(req, req, "")

@@ -64,19 +64,18 @@ func BenchmarkOverhead(b *testing.B) {
 // which has to be set anew each time.
 func newRequest(b *testing.B, url, contentType, body string) (*http.Request, *bytes.Reader) {
 	b.Helper()
-	if body == "" {
-		req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, url, nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return req, nil
+	method, r := http.MethodGet, bytes.NewReader([]byte(body))
+	if body != "" {
+		method = http.MethodPost
 	}
-	r := bytes.NewReader([]byte(body))
-	req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, url, r)
+	req, err := http.NewRequestWithContext(b.Context(), method, url, r)
 	if err != nil {
 		b.Fatal(err)
 	}
-	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Accept", "application/json")
+	if body != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
 	return req, r
 }
 

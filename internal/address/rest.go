@@ -42,7 +42,10 @@ func Method(u *url.URL, base string) string {
 	if !strings.HasPrefix(p, "/") {
 		p = "/" + p
 	}
-	rest, ok := strings.CutPrefix(path.Clean(p), base)
+	if strings.Contains(p, "//") || strings.Contains(p, "/.") {
+		p = path.Clean(p)
+	}
+	rest, ok := strings.CutPrefix(strings.TrimSuffix(p, "/"), base)
 	if !ok {
 		return ""
 	}
@@ -61,17 +64,24 @@ func isWebhook(method string) bool {
 	return ok && number != "" && secret != "" && strings.Trim(number, "0123456789") == ""
 }
 
+// isMethod reports whether the path is base and a method's name, and no more:
+// the usual case, made short.
+func isMethod(u *url.URL, base string) bool {
+	n := len(base)
+	return len(u.Path) > n && u.Path[n] > '9' && strings.HasPrefix(u.Path, base) && strings.IndexByte(u.Path[n:], '/') < 0 && u.Opaque == ""
+}
+
 // BearsOwnSecret reports whether the request needs no token because its URL
 // is the secret: an incoming webhook, whose path below base is
 // [api/]number/secret/ or whose query has the same as aplogin and ap, or a
 // signed file link, which has a token field in its query.
 func BearsOwnSecret(u *url.URL, base string) bool {
-	if isWebhook(Method(u, base)) {
+	if !isMethod(u, base) && isWebhook(Method(u, base)) {
 		return true
 	}
 	query := u.RawQuery
 	if u.Opaque != "" {
 		_, query = SplitOpaque(u)
 	}
-	return authparam.BearsOwnSecret(query)
+	return query != "" && authparam.BearsOwnSecret(query)
 }

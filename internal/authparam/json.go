@@ -8,7 +8,10 @@ import (
 
 // JSONOverhead is by how many bytes [NewJSONReader] makes any body longer.
 func JSONOverhead(token string) int64 {
-	return int64(len(appendMember(make([]byte, 0, 128), token)))
+	if isPlain(token) {
+		return int64(len(`,"auth":""`) + len(token))
+	}
+	return int64(len(AppendMember(make([]byte, 0, 128), token)))
 }
 
 // NewJSONReader returns a reader of body, whose first byte that is not JSON
@@ -20,22 +23,31 @@ func JSONOverhead(token string) int64 {
 // on as it is, and is final.
 func NewJSONReader(body io.Reader, token string) io.Reader {
 	r := &jsonReader{body: body}
-	r.member = appendMember(r.room[:0], token)
+	r.member = AppendMember(r.room[:0], token)
 	return r
 }
 
-// appendMember appends the member as it follows another one.
-func appendMember(b []byte, token string) []byte {
+// AppendMember appends to b the member that [NewJSONReader] puts into an
+// object, as it follows another one.
+func AppendMember(b []byte, token string) []byte {
 	b = append(b, `,"auth":`...)
-	for i := range len(token) {
-		if c := token[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(token) // a string cannot fail
-			return append(b, quoted...)
-		}
+	if !isPlain(token) {
+		quoted, _ := json.Marshal(token) // a string cannot fail
+		return append(b, quoted...)
 	}
 	b = append(b, '"')
 	b = append(b, token...)
 	return append(b, '"')
+}
+
+// isPlain reports whether a JSON string has the token as it is.
+func isPlain(token string) bool {
+	for i := range len(token) {
+		if c := token[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 type jsonReader struct {

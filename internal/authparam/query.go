@@ -14,8 +14,11 @@ func Field(token string) string { return "auth=" + url.QueryEscape(token) }
 // caller wrote besides is kept byte for byte, order and escapes included:
 // signatures may cover it.
 func Query(rawQuery, field string) string {
-	if rawQuery == "" {
+	switch {
+	case rawQuery == "":
 		return field
+	case !mayBearToken(rawQuery):
+		return field + "&" + rawQuery
 	}
 	var b strings.Builder
 	b.Grow(len(field) + len("&") + len(rawQuery))
@@ -31,6 +34,9 @@ func Query(rawQuery, field string) string {
 // StripQuery returns rawQuery without its auth and access_token fields, and
 // else byte for byte.
 func StripQuery(rawQuery string) string {
+	if !mayBearToken(rawQuery) {
+		return rawQuery
+	}
 	return without(rawQuery, isAuth)
 }
 
@@ -47,12 +53,12 @@ func RemoveToken(rawQuery, token string) string {
 // none of ours: the token of a signed file link, or the number and the secret
 // of an incoming webhook, of which one alone is no credential.
 func BearsOwnSecret(rawQuery string) bool {
+	if !mayBearToken(rawQuery) {
+		return false
+	}
 	var aplogin, ap, inAuth, apInAuth bool
 	for field := range strings.SplitSeq(rawQuery, "&") {
 		name := field[spaces(field):]
-		if name == "" || name[0] != 't' && name[0] != 'a' && name[0] != '%' {
-			continue // the usual case, made short
-		}
 		if isNamed(name, "token") {
 			return true
 		}
@@ -62,6 +68,23 @@ func BearsOwnSecret(rawQuery string) bool {
 		apInAuth = apInAuth || isNamed(name, "auth[ap]")
 	}
 	return aplogin && ap || inAuth && apInAuth
+}
+
+// mayBearToken reports whether a field of the query begins as the name of a
+// credential can. Most queries have none, and need not be read further.
+func mayBearToken(rawQuery string) bool {
+	for i := 0; i < len(rawQuery); i++ {
+		switch rawQuery[i] {
+		case 'a', 't', '%', '+', ' ':
+			return true
+		}
+		next := strings.IndexByte(rawQuery[i:], '&')
+		if next < 0 {
+			return false
+		}
+		i += next
+	}
+	return false
 }
 
 // without returns rawQuery without the fields to drop. It allocates only if
@@ -97,9 +120,6 @@ func writeWithout(b *strings.Builder, rawQuery string, drop func(field string) b
 // isAuth reports whether the portal reads a token from the field.
 func isAuth(field string) bool {
 	name := field[spaces(field):]
-	if name == "" || name[0] != 'a' && name[0] != '%' {
-		return false // the usual case, made short
-	}
 	return hasName(name, "auth", true) == yes || hasName(name, "access_token", true) == yes
 }
 

@@ -1,9 +1,6 @@
 package authparam
 
-import (
-	"bytes"
-	"slices"
-)
+import "bytes"
 
 // Small bodies are in memory as a whole, where there is less to be done than
 // for streams, with the same result.
@@ -27,25 +24,28 @@ func IsJSONObject(body []byte) bool {
 	return false
 }
 
-// InsertJSON returns body, a whole JSON object, with the token as
-// [NewJSONReader] puts it there. It works in place if body has room for
-// [JSONOverhead] more bytes.
-func InsertJSON(body []byte, token string) []byte {
-	n, more := len(body), int(JSONOverhead(token))
-	body = slices.Grow(body, more)[:n+more]
-	end := len(bytes.TrimRight(body[:n], jsonSpace)) - 1
+// InsertJSON returns body, a whole JSON object, with member as [NewJSONReader]
+// puts it there. It works in place if body has room for it.
+func InsertJSON(body, member []byte) []byte {
+	end := len(body) - 1
+	for end >= 0 && isSpace(body[end]) {
+		end--
+	}
+	body = append(body, member...)
 	if end < 0 || body[end] != '}' { // no JSON, and to stay none
-		for i := range body[n:] {
-			body[n+i] = ' '
+		for i := len(body) - len(member); i < len(body); i++ {
+			body[i] = ' '
 		}
 		return body
 	}
-	copy(body[end+more:], body[end:n])
-	appendMember(body[:end], token)
-	if len(bytes.Trim(body[:end], jsonSpace)) == 1 { // the brace at its start
+	copy(body[end+len(member):], body[end:])
+	copy(body[end:], member)
+	before := end - 1
+	for before >= 0 && isSpace(body[before]) {
+		before--
+	}
+	if before == bytes.IndexByte(body, '{') { // nothing but white space is in the object
 		body[end] = ' '
 	}
 	return body
 }
-
-const jsonSpace = " \n\t\r"

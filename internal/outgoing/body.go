@@ -25,40 +25,44 @@ const (
 	jsonBody // with an object
 )
 
-// putBody gives the attempt its body, with the token in it unless r.kind is
-// otherBody afterwards.
-func (r *Request) putBody(a *attempt, token Token, n noted, base string) error {
+// putBody gives the request to send its body, with the token in it unless
+// r.kind is otherBody afterwards.
+func (r *Request) putBody(out *http.Request, m *memory, token Token, n noted) error {
 	switch {
 	case r.bodyless():
 		return nil
 	case r.stream != nil && r.stream.kept: // nobody has read it
-		r.putStream(a, token.Value)
+		r.putStream(out, token.Value)
 		return nil
-	case !r.used && r.placement == Auto:
-		r.kind = kindByHeader(r.req, n, base)
+	case m != nil:
+		return r.putWhole(out, m, r.take(), token)
 	}
 	src := r.take()
-	if r.kind != otherBody && r.req.GetBody != nil && r.req.ContentLength <= mostWhole {
-		return r.putWhole(a, src, token)
+	if r.goesAsItCame(src, n) {
+		out.Body = src
+		return nil
 	}
-	s := &stream{src: src, kept: r.req.GetBody == nil}
-	r.stream = s
+	r.stream = &stream{src: src, kept: r.req.GetBody == nil}
 	if r.kind == jsonBody && !r.used {
-		object, err := s.sniff(r.req.Context())
+		object, err := r.stream.sniff(r.req.Context())
 		if err != nil {
 			return err
 		}
 		if !object {
 			r.kind = otherBody
 		}
+		if r.goesAsItCame(src, n) && len(r.stream.prefix) == 0 {
+			r.stream, out.Body = nil, src
+			return nil
+		}
 	}
-	if r.kind == otherBody && len(s.prefix) == 0 && r.goesAsItCame(src, n) {
-		r.stream = nil
-		a.req.Body = src
-		return nil
-	}
-	r.putStream(a, token.Value)
+	r.putStream(out, token.Value)
 	return nil
+}
+
+// isWhole reports whether the body is made anew in memory.
+func (r *Request) isWhole() bool {
+	return r.kind != otherBody && r.req.GetBody != nil && r.req.ContentLength <= mostWhole
 }
 
 // kindByHeader returns what the body is by its type.
@@ -95,7 +99,10 @@ func (r *Request) take() io.ReadCloser {
 // given away as it is: its Close does nothing, so that nobody can close it too
 // early or twice, and nobody need know whether it was read.
 func (r *Request) goesAsItCame(body io.ReadCloser, n noted) bool {
-	if r.req.GetBody != nil {
+	switch {
+	case r.kind != otherBody:
+		return false
+	case r.req.GetBody != nil:
 		return isNopCloser(body)
 	}
 	return r.prompt && !n.expects && inMemory(body) != nil

@@ -18,6 +18,12 @@ type noted struct {
 }
 
 func note(h http.Header) (n noted) {
+	if types, usual := h["Content-Type"], has(h, "Content-Type")+has(h, "Accept")+has(h, "User-Agent"); usual == len(h) {
+		if len(types) == 1 {
+			n.contentType = types[0]
+		}
+		return n // to walk through a map takes longer than all else here
+	}
 	types := 0
 	for name, values := range h {
 		switch {
@@ -41,6 +47,14 @@ func note(h http.Header) (n noted) {
 	return n
 }
 
+// has returns 1 if the header has a field of this name, and else 0.
+func has(h http.Header, name string) int {
+	if _, ok := h[name]; ok {
+		return 1
+	}
+	return 0
+}
+
 // is reports whether name is that header's, in any case. Names are ASCII, so
 // those of another length are not.
 func is(name, header string) bool {
@@ -56,18 +70,16 @@ func header(h http.Header, n noted, token string) http.Header {
 	if token == "" && !n.bearer && !n.misleading {
 		return h
 	}
-	out := h.Clone()
-	if out == nil {
-		out = make(http.Header)
-	}
-	for name := range h {
+	out := make(http.Header, len(h)+1)
+	for name, values := range h {
 		switch {
 		case is(name, "Host"), is(name, "Content-Length"), is(name, "Authorization") && (token != "" || n.bearer):
-			delete(out, name)
+		default:
+			out[name] = slices.Clip(values) // what a transport appends is not the caller's
 		}
 	}
 	if token != "" {
-		out.Set("Authorization", "Bearer "+token)
+		out["Authorization"] = []string{"Bearer " + token}
 	}
 	return out
 }

@@ -4,7 +4,6 @@
 package outgoing
 
 import (
-	"bytes"
 	"io"
 	"net/http"
 	"net/url"
@@ -47,8 +46,7 @@ type Request struct {
 	stream    *stream       // the body that the present attempt has as a stream; nil if it has none
 	taken     bool          // the caller's body is an attempt's to close
 	another   io.ReadCloser // from GetBody, for the next attempt
-	used      bool          // first is on its way
-	first     attempt       // room for the usual request's only one
+	used      bool          // there was an attempt
 }
 
 // Init readies r for the caller's request. prompt says that a body in memory is
@@ -115,14 +113,18 @@ func CloseBody(req *http.Request) {
 	}
 }
 
-// attempt is a request on its way to a transport: the caller's with a token in
-// it. Its parts are in one piece, as the usual call is to allocate little.
-type attempt struct {
-	req   http.Request
-	url   url.URL
-	whole []byte       // the body, if it is in memory, with the token in it
-	body  bytes.Reader // of whole
-}
+// What the usual call needs is in one piece, and no larger than it has to be:
+// most of what a call costs is the memory that it takes.
+type (
+	withURL struct {
+		req http.Request
+		url url.URL // the caller's with the token in it
+	}
+	withBody struct {
+		req  http.Request // with the caller's URL, if that needs no change
+		body memory
+	}
+)
 
 // Prepare returns the request to send: the caller's with the token in it and
 // no other, addressed to the portal. Neither a Host of the caller's nor one in
@@ -130,43 +132,72 @@ type attempt struct {
 // token to another site.
 // After the first one, Again must have allowed it.
 func (r *Request) Prepare(token Token, to address.Portal) (*http.Request, error) {
-	a := &r.first
-	if r.used { // the transport may still be at it
-		a = new(attempt)
+	noted := note(r.req.Header)
+	if !r.used && r.placement == Auto && !r.bodyless() {
+		r.kind = kindByHeader(r.req, noted, to.Path)
 	}
-	out, u := &a.req, &a.url
+	var out *http.Request
+	var room *url.URL
+	var body *memory
+	switch {
+	case r.isWhole():
+		a := new(withBody)
+		out, body = &a.req, &a.body
+	case r.inQuery():
+		a := new(withURL)
+		out, room = &a.req, &a.url
+	default:
+		out = new(http.Request)
+	}
 	if ctx, needed := redact.Trace(r.req.Context()); needed {
 		*out = *r.req.WithContext(ctx)
 	} else {
 		*out = *r.req
 	}
-	*u = *r.req.URL
-	out.URL = u
+	if err := r.putBody(out, body, token, noted); err != nil {
+		return nil, redact.Error(err, token.Value)
+	}
+	r.used = true
+	if room != nil {
+		*room = *r.req.URL
+		direct(room, to)
+		room.RawQuery = authparam.Query(room.RawQuery, token.Field)
+		out.URL = room
+	} else {
+		u := *r.req.URL
+		direct(&u, to)
+		if r.inQuery() {
+			u.RawQuery = authparam.Query(u.RawQuery, token.Field)
+		} else {
+			u.RawQuery = authparam.StripQuery(u.RawQuery)
+		}
+		if u != *r.req.URL {
+			room = new(url.URL)
+			*room = u
+			out.URL = room
+		}
+	}
+	out.Host = out.URL.Host
+	bearer := ""
+	if r.placement == Header {
+		bearer = token.Value
+	}
+	out.Header = header(out.Header, noted, bearer)
+	return out, nil
+}
+
+// inQuery reports whether the token goes into the query.
+func (r *Request) inQuery() bool { return r.kind == otherBody && r.placement != Header }
+
+// direct makes u a URL at the portal.
+func direct(u *url.URL, to address.Portal) {
 	if !to.Has(u) {
 		u.Scheme, u.Host = to.Scheme, to.Host
 	}
-	out.Host = u.Host
 	if u.Opaque != "" {
 		u.Opaque, u.RawQuery = address.SplitOpaque(u)
 		if strings.HasPrefix(u.Opaque, "//") { // net/http would take what follows for a host
 			u.Opaque = "//" + u.Host + u.Opaque
 		}
 	}
-	noted := note(out.Header)
-	if err := r.putBody(a, token, noted, to.Path); err != nil {
-		return nil, redact.Error(err, token.Value)
-	}
-	r.used = true
-	bearer := ""
-	switch {
-	case r.placement == Header:
-		bearer = token.Value
-		u.RawQuery = authparam.StripQuery(u.RawQuery)
-	case r.kind != otherBody:
-		u.RawQuery = authparam.StripQuery(u.RawQuery)
-	default:
-		u.RawQuery = authparam.Query(u.RawQuery, token.Field)
-	}
-	out.Header = header(out.Header, noted, bearer)
-	return out, nil
 }

@@ -51,7 +51,6 @@ func see(t *testing.T, req *http.Request) sent {
 }
 
 func TestTokenIsInsertedInOnePlace(t *testing.T) {
-	const form, json = "application/x-www-form-urlencoded", "application/json"
 	for _, c := range []struct {
 		name, contentType, body string
 		placement               outgoing.Placement
@@ -195,7 +194,6 @@ func TestHostIsThePortalsWhateverTheCallerSays(t *testing.T) {
 }
 
 func TestHeaderNamesAreReadInAnyCase(t *testing.T) {
-	const form, json = "application/x-www-form-urlencoded", "application/json"
 	for name, c := range map[string]struct {
 		header    http.Header
 		placement outgoing.Placement

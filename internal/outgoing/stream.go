@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 
 	"github.com/b24go/b24oauth/internal/authparam"
@@ -128,10 +129,10 @@ func (b *sentBody) Close() error {
 	return b.close()
 }
 
-// putStream gives the attempt the body of r.stream, with the token in it if
+// putStream gives the request to send the body of r.stream, with the token in it if
 // that is where it goes.
-func (r *Request) putStream(a *attempt, token string) {
-	a.req.Body = r.stream.next()
+func (r *Request) putStream(out *http.Request, token string) {
+	out.Body = r.stream.next()
 	if r.kind == otherBody {
 		return
 	}
@@ -139,10 +140,10 @@ func (r *Request) putStream(a *attempt, token string) {
 	if r.kind == jsonBody {
 		insert, overhead = insertIntoJSON, authparam.JSONOverhead
 	}
-	a.req.Body = insert(a.req.Body, token)
-	a.grow(overhead(token))
+	out.Body = insert(out.Body, token)
+	grow(out, overhead(token))
 	if get := r.req.GetBody; get != nil {
-		a.req.GetBody = func() (io.ReadCloser, error) {
+		out.GetBody = func() (io.ReadCloser, error) {
 			body, err := get()
 			if err != nil {
 				return nil, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"slices"
 
 	"github.com/b24go/b24oauth/internal/authparam"
@@ -14,19 +15,27 @@ import (
 // mostWhole is the size of the largest body that is made anew in memory.
 const mostWhole = 64 << 10
 
-// putWhole gives the attempt the body in memory, with the token in it unless it
+// memory is a body in memory, with the token in it.
+type memory struct {
+	data   []byte
+	reader bytes.Reader // of data
+}
+
+// putWhole gives the request to send its body in memory, with the token in it unless it
 // turns out to be no JSON object. One that is larger than it said, or than
 // mostWhole, becomes a stream.
-func (r *Request) putWhole(a *attempt, body io.ReadCloser, token Token) error {
+func (r *Request) putWhole(out *http.Request, m *memory, body io.ReadCloser, token Token) error {
 	most := int64(mostWhole)
 	if r.req.ContentLength > 0 { // else not known, as there is a body
 		most = r.req.ContentLength
 	}
-	overhead := authparam.JSONOverhead(token.Value)
-	if r.kind == formBody {
-		overhead = int64(len(token.Field) + len("&"))
+	var room [128]byte
+	member, overhead := room[:0], len(token.Field)+len("&")
+	if r.kind == jsonBody {
+		member = authparam.AppendMember(member, token.Value)
+		overhead = len(member)
 	}
-	data := make([]byte, 0, overhead+min(most, max(r.req.ContentLength, 512))+1) // one more, to see that it ends
+	data := make([]byte, 0, overhead+int(min(most, max(r.req.ContentLength, 512)))+1) // one more, to see that it ends
 	if r.kind == formBody {
 		data = append(append(data, token.Field...), '&')
 	}
@@ -47,7 +56,7 @@ func (r *Request) putWhole(a *attempt, body io.ReadCloser, token Token) error {
 		if r.kind == jsonBody && !authparam.IsJSONObject(data) {
 			r.kind = otherBody
 		}
-		r.putStream(a, token.Value)
+		r.putStream(out, token.Value)
 		return nil
 	}
 	r.stream = nil
@@ -58,29 +67,29 @@ func (r *Request) putWhole(a *attempt, body io.ReadCloser, token Token) error {
 	case r.kind == formBody:
 		authparam.BlankForm(data[lead:])
 	case authparam.IsJSONObject(data):
-		data = authparam.InsertJSON(data, token.Value)
+		data = authparam.InsertJSON(data, member)
 	default:
 		r.kind = otherBody
 	}
-	a.whole = data
-	a.body.Reset(data)
-	a.req.Body = io.NopCloser(&a.body)
+	m.data = data
+	m.reader.Reset(data)
+	out.Body = io.NopCloser(&m.reader)
 	if r.kind != otherBody {
-		a.grow(overhead)
-		a.req.GetBody = a.again
+		grow(out, int64(overhead))
+		out.GetBody = m.again
 	}
 	return nil
 }
 
-// again is GetBody of a body in memory.
-func (a *attempt) again() (io.ReadCloser, error) {
-	return io.NopCloser(bytes.NewReader(a.whole)), nil
+// again is GetBody of a request with this body.
+func (m *memory) again() (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(m.data)), nil
 }
 
-// grow says that the body has become longer.
-func (a *attempt) grow(by int64) {
-	if a.req.ContentLength > 0 { // else not known, as there is a body
-		a.req.ContentLength += by
+// grow says that the body of a request has become longer.
+func grow(out *http.Request, by int64) {
+	if out.ContentLength > 0 { // else not known, as there is a body
+		out.ContentLength += by
 	}
 }
 
