@@ -113,18 +113,20 @@ func CloseBody(req *http.Request) {
 	}
 }
 
-// What the usual call needs is in one piece, and no larger than it has to be:
-// most of what a call costs is the memory that it takes.
-type (
-	withURL struct {
-		req http.Request
-		url url.URL // the caller's with the token in it
-	}
-	withBody struct {
-		req  http.Request // with the caller's URL, if that needs no change
-		body memory
-	}
-)
+// An attempt is a request on its way to a transport: the caller's with a token
+// in it. Its parts are in one piece, which is no larger than it has to be: most
+// of what a call costs is the memory that it takes. The URL is a copy, since
+// transports are about that change one in place.
+type attempt struct {
+	req http.Request
+	url url.URL
+}
+
+// attemptInMemory is one with a body in memory.
+type attemptInMemory struct {
+	attempt
+	body memory
+}
 
 // Prepare returns the request to send: the caller's with the token in it and
 // no other, addressed to the portal. Neither a Host of the caller's nor one in
@@ -136,58 +138,38 @@ func (r *Request) Prepare(token Token, to address.Portal) (*http.Request, error)
 	if !r.used && r.placement == Auto && !r.bodyless() {
 		r.kind = kindByHeader(r.req, noted, to.Path)
 	}
-	var out *http.Request
-	var room *url.URL
+	var a *attempt
 	var body *memory
-	switch {
-	case r.isWhole():
-		a := new(withBody)
-		out, body = &a.req, &a.body
-	case r.inQuery():
-		a := new(withURL)
-		out, room = &a.req, &a.url
-	default:
-		out = new(http.Request)
+	if r.isWhole() {
+		whole := new(attemptInMemory)
+		a, body = &whole.attempt, &whole.body
+	} else {
+		a = new(attempt)
 	}
+	out, u := &a.req, &a.url
+	*out, *u = *r.req, *r.req.URL
 	if ctx, needed := redact.Trace(r.req.Context()); needed {
 		*out = *r.req.WithContext(ctx)
-	} else {
-		*out = *r.req
 	}
 	if err := r.putBody(out, body, token, noted); err != nil {
 		return nil, redact.Error(err, token.Value)
 	}
 	r.used = true
-	if room != nil {
-		*room = *r.req.URL
-		direct(room, to)
-		room.RawQuery = authparam.Query(room.RawQuery, token.Field)
-		out.URL = room
-	} else {
-		u := *r.req.URL
-		direct(&u, to)
-		if r.inQuery() {
-			u.RawQuery = authparam.Query(u.RawQuery, token.Field)
-		} else {
-			u.RawQuery = authparam.StripQuery(u.RawQuery)
-		}
-		if u != *r.req.URL {
-			room = new(url.URL)
-			*room = u
-			out.URL = room
-		}
-	}
-	out.Host = out.URL.Host
+	direct(u, to)
+	out.URL, out.Host = u, u.Host
 	bearer := ""
-	if r.placement == Header {
+	switch {
+	case r.placement == Header:
 		bearer = token.Value
+		u.RawQuery = authparam.StripQuery(u.RawQuery)
+	case r.kind != otherBody:
+		u.RawQuery = authparam.StripQuery(u.RawQuery)
+	default:
+		u.RawQuery = authparam.Query(u.RawQuery, token.Field)
 	}
 	out.Header = header(out.Header, noted, bearer)
 	return out, nil
 }
-
-// inQuery reports whether the token goes into the query.
-func (r *Request) inQuery() bool { return r.kind == otherBody && r.placement != Header }
 
 // direct makes u a URL at the portal.
 func direct(u *url.URL, to address.Portal) {

@@ -228,3 +228,24 @@ func TestHeaderNamesAreReadInAnyCase(t *testing.T) {
 		r.Finish()
 	}
 }
+
+// Transports are about that rewrite the URL in place.
+func TestURLIsACopyWhereverTheTokenGoes(t *testing.T) {
+	for _, placement := range []outgoing.Placement{outgoing.Auto, outgoing.Query, outgoing.Header} {
+		for _, contentType := range []string{formType, "text/plain"} {
+			req := post(t, contentType, strings.NewReader("a=1"))
+			req.URL.Host, req.URL.RawQuery = portal, ""
+			before := *req.URL
+			var r outgoing.Request
+			r.Init(req, placement, false)
+			out, err := r.Prepare(outgoing.NewToken("token"), address.Portal{Scheme: "https", Host: portal, Path: address.RestPath})
+			r.Finish()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out.URL.Host = "other.example"; *req.URL != before {
+				t.Errorf("placement %d, %s: the caller's URL was changed", placement, contentType)
+			}
+		}
+	}
+}
