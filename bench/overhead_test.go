@@ -2,10 +2,8 @@ package bench
 
 import (
 	"bytes"
-	"cmp"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,8 +92,7 @@ func alternate(b *testing.B, calls ...func()) (took []float64) {
 		}
 	}
 	for _, of := range all {
-		slices.SortFunc(of, cmp.Compare[float64])
-		took = append(took, of[len(of)/2])
+		took = append(took, median(of))
 	}
 	return took
 }
