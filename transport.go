@@ -36,10 +36,14 @@ import (
 // request over https but a webhook's or a signed link's waits for it, and fails
 // if there is none: where the token may go is not known before.
 //
-// Bodies are streamed. A request is repeated only if its body can be had
+// Bodies are streamed, but for those of 64 KiB at most that take up the token
+// and can be had again: they are sent as net/http sends what is in memory, in one
+// write with the header. A request is repeated only if its body can be had
 // again, from Request.GetBody, which http.NewRequest sets for the usual
 // readers, or because nobody has read it; otherwise the portal's refusal
-// reaches the caller, whole, and the next request has the new token.
+// reaches the caller, whole, and the next request has the new token. A body in
+// memory without GetBody counts as read once an http.Transport has it, unless the
+// request says Expect.
 // If there is no token to be had, RoundTrip returns a *[TokenError]; if the
 // request's context ends while it waits for one, a net.Error with the context's
 // error and its cause within, as net/http does.
