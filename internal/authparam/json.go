@@ -16,11 +16,14 @@ func JSONOverhead(token string) int64 {
 
 // NewJSONReader returns a reader of body, whose first byte that is not JSON
 // white space is '{', with "auth":"token" as the last member of that object:
-// of two members of one name the last wins. Nothing else changes.
+// of two members of one name the last wins. Nothing else changes, unless more
+// than 63 bytes of white space follow the object: those may stand before its
+// brace then, which means the same.
 //
-// A body whose object is not closed is no JSON and stays none; it is made as
-// much longer as any other by spaces at its end. An error of body is passed
-// on as it is, and is final.
+// A JSON object ends with the body's last byte that is not white space, so
+// nothing is looked at but the ends of what is read. A body that is no JSON
+// stays none, whatever stands in it, and becomes as much longer as any other. An
+// error of body is passed on as it is, and is final.
 func NewJSONReader(body io.Reader, token string) io.Reader {
 	r := &jsonReader{body: body}
 	r.member = AppendMember(r.room[:0], token)
@@ -53,131 +56,96 @@ func isPlain(token string) bool {
 type jsonReader struct {
 	window
 	body   io.Reader
-	at     jsonState
-	depth  int  // how many objects and arrays are open
-	escape bool // the next byte of the string is escaped
+	opened bool // the object's first brace was read
+	filled bool // something but white space follows that
+	tail   [tailRoom]byte
+	held   int // how much of tail is in use: a closing brace, and the white space after it
 	member []byte
 	// room is for member, so that a usual token costs no allocation of its
 	// own.
 	room [128]byte
 }
 
-type jsonState int
-
 const (
-	beforeObject jsonState = iota
-	emptyObject            // after the first brace and white space at most
-	outsideString
-	insideString
-	afterObject // the member is written
+	tailRoom = 64
+
+	// jsonBuffer is the least buffer to work on, besides room for the member.
+	jsonBuffer = 2 * tailRoom
 )
 
-// jsonBuffer is the least buffer to work on, besides room for the member.
-const jsonBuffer = 64
-
 func (r *jsonReader) Read(p []byte) (int, error) {
-	if r.at == afterObject {
-		return r.read(p, 0, r.body.Read)
-	}
 	return r.read(p, jsonBuffer+len(r.member), r.fill)
 }
 
+// fill reads on and keeps back what may be the end of the object, until more
+// comes.
 func (r *jsonReader) fill(buf []byte) (int, error) {
-	n, err := r.body.Read(buf[:len(buf)-len(r.member)])
-	end := r.scan(buf[:n])
-	if end < n {
-		if r.at == emptyObject {
-			r.member[0] = ' '
-		}
-	} else if err == io.EOF {
-		r.member = bytes.Repeat([]byte{' '}, len(r.member))
-	} else {
-		return n, err
-	}
-	copy(buf[end+len(r.member):], buf[end:n])
-	copy(buf[end:], r.member)
-	r.at = afterObject
-	return n + len(r.member), err
-}
-
-// scan goes through the next part of the body and returns where in it the
-// first object ends, or len(buf).
-func (r *jsonReader) scan(buf []byte) int {
-	for i := 0; i < len(buf); {
-		switch r.at {
-		case beforeObject:
-			brace := bytes.IndexByte(buf[i:], '{')
-			if brace < 0 {
-				return len(buf)
-			}
-			i += brace + 1
-			r.depth, r.at = 1, emptyObject
-		case emptyObject:
-			if isSpace(buf[i]) {
-				i++
-			} else if buf[i] == '}' {
-				return i
-			} else {
-				r.at = outsideString
-			}
-		case outsideString:
-			i = r.skipStructure(buf, i)
-			if r.depth == 0 {
-				return i
-			}
-		case insideString:
-			i = r.skipString(buf, i)
-		}
-	}
-	return len(buf)
-}
-
-// skipStructure returns the index after the next quotation mark, or that of
-// the bracket that closes the object, or len(buf). It does not tell braces
-// from square brackets: in JSON they match.
-func (r *jsonReader) skipStructure(buf []byte, i int) int {
-	for ; i < len(buf); i++ {
-		switch buf[i] {
-		case '"':
-			r.at = insideString
-			return i + 1
-		case '{', '[':
-			r.depth++
-		case '}', ']':
-			if r.depth--; r.depth == 0 {
-				return i
-			}
-		}
-	}
-	return i
-}
-
-// skipString returns the index after the end of the string, or len(buf).
-func (r *jsonReader) skipString(buf []byte, i int) int {
-	if r.escape {
-		r.escape = false
-		i++
-	}
 	for {
-		quote := bytes.IndexByte(buf[i:], '"')
-		end := i + quote
-		if quote < 0 {
-			end = len(buf)
+		held := copy(buf, r.tail[:r.held])
+		n, err := r.body.Read(buf[held : len(buf)-len(r.member)])
+		n += held
+		brace := lastBrace(buf[:n])
+		r.look(buf[:brace])
+		switch {
+		case err != nil && brace < n, err == io.EOF:
+			return r.end(buf, brace, n), err
+		case err != nil:
+			return n, err
 		}
-		odd := false // number of backslashes before end
-		for k := end; k > i && buf[k-1] == '\\'; k-- {
-			odd = !odd
+		ready := brace
+		if n-brace > tailRoom { // the white space goes before the brace
+			ready = n - 1
+			copy(buf[brace:], buf[brace+1:n])
+			buf[ready] = '}'
 		}
-		if quote < 0 {
-			r.escape = odd
-			return end
-		}
-		i = end + 1
-		if !odd {
-			r.at = outsideString
-			return i
+		r.held = copy(r.tail[:], buf[ready:n])
+		if ready > 0 || n == held {
+			return ready, nil
 		}
 	}
+}
+
+// end puts the member before the brace, or as much white space after a body
+// that has none, and returns how long the whole is.
+func (r *jsonReader) end(buf []byte, brace, n int) int {
+	member := r.member
+	switch {
+	case brace == n:
+		member = bytes.Repeat([]byte{' '}, len(member))
+	case !r.filled:
+		member[0] = ' '
+	}
+	copy(buf[brace+len(member):], buf[brace:n])
+	copy(buf[brace:], member)
+	return n + len(member)
+}
+
+// look notes whether there is anything in the object, of which more has come.
+func (r *jsonReader) look(more []byte) {
+	for _, c := range more {
+		switch {
+		case r.filled:
+			return
+		case isSpace(c):
+		case !r.opened:
+			r.opened = true
+		default:
+			r.filled = true
+		}
+	}
+}
+
+// lastBrace returns where the closing brace is with which data ends, but for
+// white space; len(data) if it ends otherwise.
+func lastBrace(data []byte) int {
+	end := len(data)
+	for end > 0 && isSpace(data[end-1]) {
+		end--
+	}
+	if end > 0 && data[end-1] == '}' {
+		return end - 1
+	}
+	return len(data)
 }
 
 // sniffLimit is how much white space may come before an object: more than any

@@ -33,11 +33,15 @@ func TestJSONCarriesTheTokenLast(t *testing.T) {
 		{"escapes", `{"a\"}":"\\","b\\\"}":"\\\\\""}`, "t", `{"a\"}":"\\","b\\\"}":"\\\\\"","auth":"t"}`},
 		{"empty strings", `{"":""}`, "t", `{"":"","auth":"t"}`},
 		{"deep nesting", `{"a":` + deep + `}`, "t", `{"a":` + deep + `,"auth":"t"}`},
-		{"what follows stays", `{"a":1} {"b":2} }`, "t", `{"a":1,"auth":"t"} {"b":2} }`},
+		{"more follows", `{"a":1} {"b":2} }`, "t", `{"a":1} {"b":2} ,"auth":"t"}`},
+		{"two objects", `{}{}`, "t", `{}{,"auth":"t"}`},
+		{"not closed, and a brace in a string", `{"a":"}`, "t", `{"a":","auth":"t"}`},
+		{"not closed, and a brace within", `{"a":{}`, "t", `{"a":{,"auth":"t"}`},
+		{"some white space follows", `{"a":1}` + strings.Repeat(" \n", 31), "t", `{"a":1,"auth":"t"}` + strings.Repeat(" \n", 31)},
 		{"not closed", `{"a":1`, "t", `{"a":1           `},
 		{"not closed in a string", `{"a":"\`, "t", `{"a":"\           `},
 		{"brace alone", `{`, "t", `{           `},
-		{"closed by a bracket", `{"a":1]`, "t", `{"a":1,"auth":"t"]`},
+		{"closed by a bracket", `{"a":1]`, "t", `{"a":1]           `},
 		{"no object", `[]`, "t", `[]           `},
 		{"nothing", ``, "t", `           `},
 	} {
@@ -86,6 +90,28 @@ func TestJSONPassesOnHowItsBodyIsRead(t *testing.T) {
 				t.Errorf("%s, read by %d (-want +got):\n%s", c.name, size, diff)
 			}
 		}
+	}
+}
+
+// What is kept back until more comes must have an end.
+func TestMuchWhiteSpaceAfterABraceIsNotKept(t *testing.T) {
+	blank := strings.Repeat(" \n\t\r", 100)
+	for _, c := range []struct{ body, want string }{
+		{`{"a":1}` + blank, `{"a":1` + blank + `,"auth":"t"}`},
+		{`{"a":{}` + blank + `}`, `{"a":{` + blank + `},"auth":"t"}`},
+		{`{"a":{}` + blank + `,"b":2}`, `{"a":{` + blank + `},"b":2,"auth":"t"}`},
+		{`{}` + blank, `{` + blank + ` "auth":"t"}`},
+	} {
+		everyWay(c.body, func(r io.Reader, size int) {
+			got, err := drain(t, authparam.NewJSONReader(r, "t"), size)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want, have any
+			if json.Unmarshal([]byte(c.want), &want) != nil || json.Unmarshal([]byte(got), &have) != nil || !cmp.Equal(want, have) || len(got) != len(c.want) {
+				t.Errorf("%.20q, read by %d from %+v: %q", c.body, size, r, got)
+			}
+		})
 	}
 }
 
@@ -148,6 +174,7 @@ func FuzzJSON(f *testing.F) {
 		f.Add([]byte(body), "token", uint8(i), uint8(i/2), i%2 == 0)
 	}
 	f.Add([]byte(`{"a":1}`), "\"\\\xff\x00", uint8(1), uint8(0), true)
+	f.Add([]byte(`{"a":{}`+strings.Repeat(" ", 200)+`}`+strings.Repeat("\n", 200)), "token", uint8(7), uint8(3), false)
 	f.Fuzz(func(t *testing.T, body []byte, token string, given, size uint8, early bool) {
 		in := bytes.Clone(body)
 		r := authparam.NewJSONReader(chunked{bytes.NewReader(in), int(given), early}, token)
@@ -161,8 +188,15 @@ func FuzzJSON(f *testing.F) {
 		if !bytes.Equal(in, body) {
 			t.Error("the caller's body was written to")
 		}
-		if json.Valid([]byte(got)) && !json.Valid(body) {
-			t.Errorf("%q became valid: %q", body, got)
+		if _, object, _ := authparam.SniffJSONObject(bytes.NewReader(body)); object && json.Valid([]byte(got)) != json.Valid(body) {
+			t.Errorf("%q is valid: %t, and became %q", body, json.Valid(body), got)
+		}
+		if json.Valid(body) && len(body)-len(bytes.TrimRight(body, " \n\t\r")) < 63 {
+			member := string(authparam.AppendMember(nil, token))
+			at := strings.LastIndex(got, member[1:])
+			if at < 1 || got[:at-1]+got[at+len(member)-1:] != string(body) {
+				t.Errorf("%q became %q: more than the member is new", body, got)
+			}
 		}
 		var want, have map[string]any
 		if json.Unmarshal(body, &want) != nil || want == nil {

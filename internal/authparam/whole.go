@@ -1,7 +1,5 @@
 package authparam
 
-import "bytes"
-
 // Small bodies are in memory as a whole, where there is less to be done than
 // for streams, with the same result.
 
@@ -27,25 +25,19 @@ func IsJSONObject(body []byte) bool {
 // InsertJSON returns body, a whole JSON object, with member as [NewJSONReader]
 // puts it there. It works in place if body has room for it.
 func InsertJSON(body, member []byte) []byte {
-	end := len(body) - 1
-	for end >= 0 && isSpace(body[end]) {
-		end--
-	}
+	n, brace := len(body), lastBrace(body)
 	body = append(body, member...)
-	if end < 0 || body[end] != '}' { // no JSON, and to stay none
-		for i := len(body) - len(member); i < len(body); i++ {
-			body[i] = ' '
+	if brace == n { // no JSON, and to stay none
+		for i := range body[n:] {
+			body[n+i] = ' '
 		}
 		return body
 	}
-	copy(body[end+len(member):], body[end:])
-	copy(body[end:], member)
-	before := end - 1
-	for before >= 0 && isSpace(body[before]) {
-		before--
-	}
-	if before == bytes.IndexByte(body, '{') { // nothing but white space is in the object
-		body[end] = ' '
+	copy(body[brace+len(member):], body[brace:n])
+	copy(body[brace:], member)
+	var object jsonReader
+	if object.look(body[:brace]); !object.filled {
+		body[brace] = ' '
 	}
 	return body
 }
