@@ -174,6 +174,7 @@ func FuzzJSON(f *testing.F) {
 		f.Add([]byte(body), "token", uint8(i), uint8(i/2), i%2 == 0)
 	}
 	f.Add([]byte(`{"a":1}`), "\"\\\xff\x00", uint8(1), uint8(0), true)
+	f.Add([]byte(`0`), "0", uint8('\b'), uint8('\x04'), true)
 	f.Add([]byte(`{"a":{}`+strings.Repeat(" ", 200)+`}`+strings.Repeat("\n", 200)), "token", uint8(7), uint8(3), false)
 	f.Fuzz(func(t *testing.T, body []byte, token string, given, size uint8, early bool) {
 		in := bytes.Clone(body)
@@ -188,10 +189,11 @@ func FuzzJSON(f *testing.F) {
 		if !bytes.Equal(in, body) {
 			t.Error("the caller's body was written to")
 		}
-		if _, object, _ := authparam.SniffJSONObject(bytes.NewReader(body)); object && json.Valid([]byte(got)) != json.Valid(body) {
+		_, object, _ := authparam.SniffJSONObject(bytes.NewReader(body))
+		if object && json.Valid([]byte(got)) != json.Valid(body) {
 			t.Errorf("%q is valid: %t, and became %q", body, json.Valid(body), got)
 		}
-		if json.Valid(body) && len(body)-len(bytes.TrimRight(body, " \n\t\r")) < 63 {
+		if object && json.Valid(body) && len(body)-len(bytes.TrimRight(body, " \n\t\r")) < 63 {
 			member := string(authparam.AppendMember(nil, token))
 			at := strings.LastIndex(got, member[1:])
 			if at < 1 || got[:at-1]+got[at+len(member)-1:] != string(body) {
