@@ -17,8 +17,9 @@ func JSONOverhead(token string) int64 {
 // NewJSONReader returns a reader of body, whose first byte that is not JSON
 // white space is '{', with "auth":"token" as the last member of that object:
 // of two members of one name the last wins. Nothing else changes, unless more
-// than 63 bytes of white space follow the object: those may stand before its
-// brace then, which means the same.
+// than 63 bytes of white space follow a closing brace: the further ones may come
+// as line feeds then if they are not all the same, which no string of JSON can
+// have in it, and which mean the same outside of one.
 //
 // A JSON object ends with the body's last byte that is not white space, so
 // nothing is looked at but the ends of what is read. A body that is no JSON
@@ -59,7 +60,10 @@ type jsonReader struct {
 	opened bool // the object's first brace was read
 	filled bool // something but white space follows that
 	tail   [tailRoom]byte
-	held   int // how much of tail is in use: a closing brace, and the white space after it
+	held   int   // how much of tail is in use: a closing brace, and the white space after it
+	blanks run   // the white space that follows what tail has room for
+	given  int64 // how much of body goes on as it comes
+	over   error // what ends it after that, if the member is in it
 	member []byte
 	// room is for member, so that a usual token costs no allocation of its
 	// own.
@@ -81,6 +85,18 @@ func (r *jsonReader) Read(p []byte) (int, error) {
 // comes.
 func (r *jsonReader) fill(buf []byte) (int, error) {
 	for {
+		if r.blanks.n > 0 {
+			r.passBlanks()
+		}
+		if r.given > 0 {
+			n, err := r.body.Read(buf[:min(r.given, int64(len(buf)))])
+			r.given -= int64(n)
+			r.look(buf[:n])
+			return n, err
+		}
+		if r.over != nil {
+			return 0, r.over
+		}
 		held := copy(buf, r.tail[:r.held])
 		n, err := r.body.Read(buf[held : len(buf)-len(r.member)])
 		n += held
@@ -92,32 +108,62 @@ func (r *jsonReader) fill(buf []byte) (int, error) {
 		case err != nil:
 			return n, err
 		}
-		ready := brace
-		if n-brace > tailRoom { // the white space goes before the brace
-			ready = n - 1
-			copy(buf[brace:], buf[brace+1:n])
-			buf[ready] = '}'
-		}
-		r.held = copy(r.tail[:], buf[ready:n])
-		if ready > 0 || n == held {
-			return ready, nil
+		r.held = copy(r.tail[:], buf[brace:n])
+		r.blanks.add(buf[brace+r.held : n])
+		if brace > 0 || n == held {
+			return brace, nil
 		}
 	}
+}
+
+// passBlanks reads on to the end of more white space than is kept, which may be
+// within a string, where it must stay, or after the object, where the member
+// comes before it. What was read comes from body once more.
+func (r *jsonReader) passBlanks() {
+	next := make([]byte, 512)
+	var err error
+	rest, idle := next[:0], 0
+	for len(rest) == 0 && err == nil {
+		var n int
+		n, err = r.body.Read(next)
+		rest = bytes.TrimLeft(next[:n], blank)
+		r.blanks.add(next[:n-len(rest)])
+		if idle++; n > 0 {
+			idle = 0
+		} else if idle == maxIdleReads && err == nil {
+			err = io.ErrNoProgress
+		}
+	}
+	if err != nil {
+		r.body = failed{err}
+	}
+	first := bytes.Clone(r.tail[:r.held])
+	if len(rest) == 0 {
+		first, r.over = append(r.memberAtEnd(), first...), err
+	}
+	r.body = io.MultiReader(bytes.NewReader(first), io.LimitReader(r.blanks, r.blanks.n), bytes.NewReader(rest), r.body)
+	r.given = int64(len(first)) + r.blanks.n
+	r.held, r.blanks = 0, run{}
 }
 
 // end puts the member before the brace, or as much white space after a body
 // that has none, and returns how long the whole is.
 func (r *jsonReader) end(buf []byte, brace, n int) int {
-	member := r.member
-	switch {
-	case brace == n:
+	member := r.memberAtEnd()
+	if brace == n {
 		member = bytes.Repeat([]byte{' '}, len(member))
-	case !r.filled:
-		member[0] = ' '
 	}
 	copy(buf[brace+len(member):], buf[brace:n])
 	copy(buf[brace:], member)
 	return n + len(member)
+}
+
+// memberAtEnd returns the member as it stands after all that was looked at.
+func (r *jsonReader) memberAtEnd() []byte {
+	if !r.filled {
+		r.member[0] = ' '
+	}
+	return r.member
 }
 
 // look notes whether there is anything in the object, of which more has come.
@@ -147,6 +193,38 @@ func lastBrace(data []byte) int {
 	}
 	return len(data)
 }
+
+// A run is n bytes of white space, and a reader of that without an end. It is of
+// line feeds if they are not all the same.
+type run struct {
+	n int64
+	c byte
+}
+
+func (r *run) add(blanks []byte) {
+	if len(blanks) == 0 {
+		return
+	}
+	if r.n == 0 {
+		r.c = blanks[0]
+	}
+	if bytes.Count(blanks, []byte{r.c}) < len(blanks) {
+		r.c = '\n'
+	}
+	r.n += int64(len(blanks))
+}
+
+func (r run) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = r.c
+	}
+	return len(p), nil
+}
+
+// failed is a reader that returns nothing but its error.
+type failed struct{ err error }
+
+func (f failed) Read([]byte) (int, error) { return 0, f.err }
 
 // sniffLimit is how much white space may come before an object: more than any
 // encoder writes.
@@ -188,6 +266,9 @@ func SniffJSONObject(r io.Reader) (prefix []byte, object bool, err error) {
 // maxIdleReads is how often in a row a reader may return nothing, as in
 // bufio.
 const maxIdleReads = 100
+
+// blank is JSON's white space.
+const blank = " \n\t\r"
 
 func isSpace(c byte) bool {
 	return c == ' ' || c == '\n' || c == '\t' || c == '\r'
