@@ -33,11 +33,16 @@ func (s *stream) sniff(ctx context.Context) (object bool, err error) {
 		_, object, err = authparam.SniffJSONObject(ahead(r))
 		return object, err
 	}
-	err = within(ctx, func() (err error) {
-		s.prefix, object, err = authparam.SniffJSONObject(s.src)
-		return err
+	type result struct {
+		prefix []byte
+		object bool
+	}
+	r, err := within(ctx, func() (r result, err error) {
+		r.prefix, r.object, err = authparam.SniffJSONObject(s.src)
+		return r, err
 	})
-	return object, err
+	s.prefix = r.prefix
+	return r.object, err
 }
 
 // next returns the body for the first attempt, or for one that again has

@@ -95,11 +95,15 @@ func grow(out *http.Request, by int64) {
 
 // readWithin is readUpTo for a body that may keep it waiting: it ends with ctx.
 func readWithin(ctx context.Context, body io.ReadCloser, data []byte, most int) (_ []byte, ended bool, err error) {
-	err = within(ctx, func() (err error) {
-		data, ended, err = readUpTo(body, data, most)
-		return err
+	type result struct {
+		data  []byte
+		ended bool
+	}
+	r, err := within(ctx, func() (r result, err error) {
+		r.data, r.ended, err = readUpTo(body, data, most)
+		return r, err
 	})
-	return data, ended, err
+	return r.data, r.ended, err
 }
 
 // readUpTo appends to data what body has, most bytes of it, and reports whether
@@ -130,27 +134,35 @@ func readUpTo(body io.Reader, data []byte, most int) (_ []byte, ended bool, err 
 
 var errNotRead = errors.New("b24oauth: the request's body has ended the goroutine that read it")
 
-// within calls read and returns its error. If that is kept waiting, by who
-// writes the body, and ctx ends, it returns the end of ctx, and the body is to
-// be closed, which ends read too.
-func within(ctx context.Context, read func() error) error {
+// within returns what read does. If that is kept waiting, by who writes the
+// body, and ctx ends, it returns the end of ctx, and the body is to be closed,
+// which ends read too; what read returns by then goes nowhere.
+func within[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	if ctx.Done() == nil {
 		return read()
 	}
-	err, panicked := errNotRead, any(nil)
-	done := make(chan struct{})
+	type outcome struct {
+		value    T
+		err      error
+		panicked any
+	}
+	done := make(chan outcome, 1)
 	go func() {
-		defer close(done)
-		defer func() { panicked = recover() }()
-		err = read()
+		o := outcome{err: errNotRead}
+		defer func() {
+			o.panicked = recover()
+			done <- o
+		}()
+		o.value, o.err = read()
 	}()
 	select {
-	case <-done:
+	case o := <-done:
+		if o.panicked != nil {
+			panic(o.panicked) // the caller's own, in its goroutine
+		}
+		return o.value, o.err
 	case <-ctx.Done():
-		return ctxend.Wrap("b24oauth: the request's body was not read to its end", ctxend.Of(ctx))
+		var none T
+		return none, ctxend.Wrap("b24oauth: the request's body was not read to its end", ctxend.Of(ctx))
 	}
-	if panicked != nil {
-		panic(panicked) // the caller's own, in its goroutine
-	}
-	return err
 }
