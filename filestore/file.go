@@ -172,11 +172,15 @@ func (f grantFile) change(do func() error) error {
 
 // retry repeats op until the budget is used up while another Update replaces
 // the file just now, or another program has it open in a way that forbids it,
-// which only Windows knows.
+// which only Windows knows. The budget counts from the first failure: on a busy
+// disk one try can take longer than all of it.
 func retry(ctx context.Context, budget time.Duration, op func() error) error {
 	const pause = 10 * time.Millisecond
-	for end := time.Now().Add(budget); ; {
+	for end := (time.Time{}); ; {
 		err := op()
+		if end.IsZero() {
+			end = time.Now().Add(budget)
+		}
 		if err == nil || !inUse(err) && !errors.Is(err, errReplaced) || time.Now().After(end) {
 			return err
 		}

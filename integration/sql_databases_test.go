@@ -50,7 +50,7 @@ func onEach(t *testing.T, test func(t *testing.T, d database)) {
 }
 
 // fresh returns the database with a new table, which is dropped in the end.
-func (d database) fresh(t *testing.T) database {
+func (d database) fresh(t testing.TB) database {
 	t.Helper()
 	if d.Dialect == sqlstore.SQLite {
 		d.DSN = "file:" + filepath.Join(t.TempDir(), "grants.db") +

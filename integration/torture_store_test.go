@@ -41,12 +41,12 @@ type fleetStore struct {
 type fleetPlace struct {
 	name, variable string // variable is empty if there is always one
 	leased         bool
-	make           func(t *testing.T, value string) fleetStore
+	make           func(t testing.TB, value string) fleetStore
 }
 
 func fleetPlaces() []fleetPlace {
 	places := []fleetPlace{
-		{name: "files", make: func(t *testing.T, _ string) fleetStore { return fleetStore{Dir: t.TempDir()} }},
+		{name: "files", make: func(t testing.TB, _ string) fleetStore { return fleetStore{Dir: t.TempDir()} }},
 		{name: "Redis", variable: "B24OAUTH_TEST_REDIS", leased: true, make: makeFleetRedis},
 	}
 	for _, each := range sqlDatabases {
@@ -54,7 +54,7 @@ func fleetPlaces() []fleetPlace {
 			name:     each.dialect.String(),
 			variable: each.variable,
 			leased:   true,
-			make: func(t *testing.T, value string) fleetStore {
+			make: func(t testing.TB, value string) fleetStore {
 				return fleetStore{Database: database{Dialect: each.dialect, Driver: each.driver, DSN: value}.fresh(t)}
 			},
 		})
@@ -63,7 +63,7 @@ func fleetPlaces() []fleetPlace {
 }
 
 // fresh returns an empty Store at the place, or skips the test.
-func (p fleetPlace) fresh(t *testing.T) fleetStore {
+func (p fleetPlace) fresh(t testing.TB) fleetStore {
 	t.Helper()
 	value := ""
 	if p.variable != "" {
@@ -74,7 +74,7 @@ func (p fleetPlace) fresh(t *testing.T) fleetStore {
 	return p.make(t, value)
 }
 
-func makeFleetRedis(t *testing.T, url string) fleetStore {
+func makeFleetRedis(t testing.TB, url string) fleetStore {
 	o, err := redis.ParseURL(url)
 	if err != nil {
 		t.Fatal(err)

@@ -10,11 +10,22 @@ import (
 	"github.com/b24go/b24oauth/internal/ctxend"
 )
 
+// What a caller waits longer than it must while another process fetches the
+// pair is the time until the next look at the Store: a sixteenth of what it has
+// waited by then. A Store that is slow to answer is asked more rarely, so that
+// those who wait for it do not make it slower.
 const (
 	coldPoll  = 10 * time.Millisecond  // after a job began to wait for exclusivity, if callers have no grant at all,
-	firstPoll = 250 * time.Millisecond // or if they have; then
-	lastPoll  = time.Second            // growing to this
+	firstPoll = 100 * time.Millisecond // or if they have; then
+	leastPoll = 50 * time.Millisecond  // after at least this,
+	lastPoll  = time.Second            // and at most this, unless the last look took long
 )
+
+// nextPoll returns when to look at the Store again, after a wait of which the
+// last look took so long.
+func nextPoll(waited, took time.Duration) time.Duration {
+	return max(min(max(waited/16, leastPoll), lastPoll), 20*took)
+}
 
 var errWaitOver = errors.New("another Update has the grant for itself: if this stays, look for a process that hangs in one")
 
@@ -67,7 +78,7 @@ func (s *Source[G]) update(caller context.Context, j *job[G], wait time.Duration
 // waitFor returns what ended brings. It gives up the waiting for exclusivity
 // after wait, unless it has begun by then.
 func (s *Source[G]) waitFor(j *job[G], wait time.Duration, began <-chan struct{}, ended <-chan error, cancel context.CancelCauseFunc) error {
-	interval := firstPoll
+	begun, interval := time.Now(), firstPoll
 	if s.current.Load() == nil {
 		interval = coldPoll
 	}
@@ -93,9 +104,10 @@ func (s *Source[G]) waitFor(j *job[G], wait time.Duration, began <-chan struct{}
 			s.mu.Unlock()
 			return <-ended
 		case <-tick.C:
+			look := time.Now()
 			s.poll(j)
-			interval = min(2*interval, lastPoll)
-			tick.Reset(interval)
+			now := time.Now()
+			tick.Reset(nextPoll(now.Sub(begun), now.Sub(look)))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package renew
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +88,81 @@ func TestWhoIsServedMeanwhileNeitherWaitsNorFails(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestNextPollIsAShareOfTheWaitUnlessTheStoreIsSlow(t *testing.T) {
+	for _, c := range []struct{ waited, took, want time.Duration }{
+		{100 * time.Millisecond, 0, 50 * time.Millisecond},
+		{800 * time.Millisecond, 0, 50 * time.Millisecond},
+		{1600 * time.Millisecond, 0, 100 * time.Millisecond},
+		{time.Minute, 0, time.Second},
+		{100 * time.Millisecond, 10 * time.Millisecond, 200 * time.Millisecond},
+		{time.Minute, 200 * time.Millisecond, 4 * time.Second},
+	} {
+		if got := nextPoll(c.waited, c.took); got != c.want {
+			t.Errorf("after %v and a look of %v: %v, want %v", c.waited, c.took, got, c.want)
+		}
+	}
+}
+
+// slow is a process whose Loads take a while, and are counted.
+type slow struct {
+	*process
+	took  time.Duration
+	loads atomic.Int64
+}
+
+func (s *slow) Load(ctx context.Context) (*grant, error) {
+	s.loads.Add(1)
+	time.Sleep(s.took)
+	return s.process.Load(ctx)
+}
+
+// A pair that another process has fetched is there long before its lease ends.
+func TestAPairOfAnotherProcessIsSeenSoon(t *testing.T) {
+	for _, c := range []struct {
+		took, within time.Duration
+		loads        int64
+	}{
+		{0, 65 * time.Millisecond, 25},
+		{20 * time.Millisecond, 500 * time.Millisecond, 5}, // a Store that is busy
+	} {
+		inWorld(t, func(w *world) {
+			ps := w.start("A", "B")
+			a, b := &slow{process: ps[0], took: c.took}, ps[1]
+			source := newSource(a)
+			source.Get(context.Background(), Look)
+			w.expire()
+			w.gate.set(true, nil)
+			go b.token()
+			w.until(b, "save")
+			w.gate.set(false, b)
+			served := make(chan time.Time, 1)
+			go func() {
+				if _, f := source.Get(context.Background(), Why{}); f != nil {
+					w.failf("the call of A: %v", f)
+				}
+				served <- time.Now()
+			}()
+			synctest.Wait()
+			before := a.loads.Load()
+			time.Sleep(time.Second) // the exchange
+			w.mu.Lock()
+			stored := w.pair("X", 2)
+			stored.marks.Lineage = Lineage{Root: Fingerprint("refresh X.0"), Generation: 2}
+			w.write(b, stored)
+			w.mu.Unlock()
+			written := time.Now()
+			if waits := (<-served).Sub(written); waits > c.within {
+				w.failf("with looks of %v, A waits for %v", c.took, waits)
+			}
+			if loads := a.loads.Load() - before; loads > c.loads {
+				w.failf("with looks of %v, A looks %d times", c.took, loads)
+			}
+			w.gate.set(false, nil)
+			time.Sleep(time.Minute)
+		})
+	}
 }
 
 func TestSaveThatWaitsForTheStoreIsNoRenewalThatHangs(t *testing.T) {
