@@ -32,11 +32,12 @@ func (c *call) do(cur *current) (*http.Response, error) {
 	ambiguous := false
 	for {
 		g := cur.Grant
-		out, err := c.out.Prepare(outgoing.Token{Value: g.AccessToken, Field: g.field}, g.portal)
+		token := g.sent()
+		out, err := c.out.Prepare(token, g.portal())
 		if err != nil {
 			return nil, err
 		}
-		resp, err := c.t.send(out, c.req, g.AccessToken)
+		resp, err := c.t.send(out, c.req, token.Value)
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +72,7 @@ func (c *call) do(cur *current) (*http.Response, error) {
 // with; nil if the refusal is to reach the caller.
 func (c *call) renew(g *heldGrant, ambiguous bool, code string) (*current, error) {
 	ctx := c.req.Context()
-	next, f := c.src.source.Get(ctx, renew.Why{Refused: g.AccessToken, Ambiguous: ambiguous})
+	next, f := c.src.source.Get(ctx, renew.Why{Refused: g.access(), Ambiguous: ambiguous})
 	switch {
 	case f != nil && f.Declined(), !c.out.Again():
 		return nil, nil
@@ -81,7 +82,7 @@ func (c *call) renew(g *heldGrant, ambiguous bool, code string) (*current, error
 		return nil, nil // the grant is another portal's now
 	}
 	c.replayed = true
-	c.src.cfg.emit(ctx, Event{Kind: EventReplayed, Key: c.src.key, Token: tokenLabel(next.Grant.AccessToken), Code: code})
+	c.src.cfg.emit(ctx, Event{Kind: EventReplayed, Key: c.src.key, Token: tokenLabel(next.Grant.access()), Code: code})
 	return next, nil
 }
 
@@ -103,11 +104,11 @@ func (c *call) explain(code string) {
 // token, as is that of a file or a page, which says nothing of the portal.
 func (c *call) followRename(resp *http.Response, g *heldGrant, out *http.Request) *current {
 	target := safehttp.RedirectTarget(resp, out.URL)
-	if target == "" || c.moved || address.Method(out.URL, g.portal.Path) == "" {
+	if target == "" || c.moved || address.Method(out.URL, g.portal().Path) == "" {
 		return nil
 	}
-	next, f := c.src.source.Get(c.req.Context(), renew.Why{Refused: g.AccessToken, Host: target})
-	if f != nil || next.Grant.portal.Host == g.portal.Host || !next.Grant.isPortal(c.req.URL) || !c.out.Again() {
+	next, f := c.src.source.Get(c.req.Context(), renew.Why{Refused: g.access(), Host: target})
+	if f != nil || next.Grant.portal().Host == g.portal().Host || !next.Grant.isPortal(c.req.URL) || !c.out.Again() {
 		return nil
 	}
 	c.moved = true

@@ -258,7 +258,7 @@ func (s *TokenSource) gaveUp(what string, end error) error {
 func (s *TokenSource) secrets() []string {
 	secrets := []string{s.cfg.ClientSecret}
 	if c := s.source.Known(); c != nil {
-		secrets = append(secrets, c.Grant.AccessToken, c.Grant.RefreshToken, c.Grant.ApplicationToken)
+		secrets = append(secrets, c.Grant.secrets()...)
 	}
 	return secrets
 }

@@ -117,9 +117,9 @@ var misses = map[address.Miss]string{
 
 // tellMiss tells why a request gets no token that seems meant for the portal.
 func (s *TokenSource) tellMiss(req *http.Request, g *heldGrant) {
-	miss := address.Near(req.URL, g.portal, g.FormerHosts)
+	miss := address.Near(req.URL, g.portal(), g.formerHosts())
 	if what, ok := misses[miss]; ok {
-		s.tellWithheld(req, configError("the grant's portal is %s, and the request goes to %s with another %s: the token goes to the portal alone. Correct the request's address, or save a grant of that portal", g.portal, redact.Host(req.URL.Scheme+"://"+req.URL.Host), what))
+		s.tellWithheld(req, configError("the grant's portal is %s, and the request goes to %s with another %s: the token goes to the portal alone. Correct the request's address, or save a grant of that portal", g.portal(), redact.Host(req.URL.Scheme+"://"+req.URL.Host), what))
 	}
 }
 

@@ -63,7 +63,7 @@ type Grant struct {
 	// Issued is when the tokens were asked for and Expiry when the access
 	// token ends, both by this machine's clock. They never decide which of
 	// two grants is newer. Zero Expiry: not known, so the token is renewed
-	// before its first use.
+	// before its first use. [TokenSource.Grant] returns both in UTC.
 	Issued time.Time `json:"issued,omitzero"`
 	Expiry time.Time `json:"expiry,omitzero"`
 

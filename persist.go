@@ -257,7 +257,7 @@ func (o *outside) Update(ctx context.Context, fn func(context.Context, *heldGran
 		if err != nil || next == nil {
 			return nil, err
 		}
-		return next.Grant.clone(), nil
+		return next.grant(), nil
 	})
 }
 
@@ -283,11 +283,12 @@ func isSealed(token string) bool { return strings.HasPrefix(token, "sealed:") }
 // still good, and else has the next one fetched and kept for Update to store.
 func (o *outside) Renew(ctx context.Context, g *heldGrant, refused bool, may func() *renew.Failure) (*heldGrant, int, *renew.Failure) {
 	var token *oauth2.Token
-	stale, end := g.view().Lifetime(o.cfg.earlyExpiry(), time.Now())
+	grant := g.grant()
+	stale, end := grant.view().Lifetime(o.cfg.earlyExpiry(), time.Now())
 	if !refused {
-		token = &oauth2.Token{AccessToken: g.AccessToken, Expiry: end}
+		token = &oauth2.Token{AccessToken: grant.AccessToken, Expiry: end}
 	}
-	src := &persistingSource{ctx: ctx, cfg: o.cfg, key: o.key, grant: &g.Grant, may: may}
+	src := &persistingSource{ctx: ctx, cfg: o.cfg, key: o.key, grant: grant, may: may}
 	_, err := oauth2.ReuseTokenSourceWithExpiry(token, src, end.Sub(stale)).Token()
 	if f, ok := errors.AsType[*renew.Failure](err); ok {
 		return nil, src.attempts, f
@@ -332,7 +333,7 @@ func (o *outside) StoreFailure(err error, known ...*heldGrant) *renew.Failure {
 	var secrets []string
 	for _, g := range known {
 		if g != nil {
-			secrets = append(secrets, g.AccessToken, g.RefreshToken, g.ApplicationToken)
+			secrets = append(secrets, g.secrets()...)
 		}
 	}
 	cause := redact.Error(err, secrets...)

@@ -9,14 +9,11 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
-	"unique"
-	"weak"
 
 	"golang.org/x/oauth2"
 
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/ctxend"
-	"github.com/b24go/b24oauth/internal/outgoing"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/renew"
 )
@@ -36,85 +33,6 @@ type TokenSource struct {
 }
 
 var _ oauth2.TokenSource = (*TokenSource)(nil)
-
-// current is a grant as callers use it.
-type current = renew.Current[*heldGrant]
-
-// heldGrant is a grant in memory. It is not changed.
-type heldGrant struct {
-	Grant
-	field  string                       // auth=…, of which the access token is a part
-	portal address.Portal               // where the token may go; zero if the grant names none
-	shared unique.Handle[common]        // one copy of it is kept for as long as somebody has its handle
-	token  atomic.Pointer[oauth2.Token] // made when first asked for
-}
-
-// common is what many grants have in common.
-type common struct{ clientID, serverEndpoint, scope, status string }
-
-// hold returns a copy of g as it is held: a Store that works in place on the
-// lists of a grant that it gave out would change where the token may go.
-func (s *TokenSource) hold(g *Grant) *heldGrant {
-	h, t := &heldGrant{Grant: *g.clone()}, outgoing.NewToken(g.AccessToken)
-	h.AccessToken, h.field = t.Value, t.Field
-	if portal, err := address.ParseEndpoint(g.ClientEndpoint); err == nil {
-		h.portal = portal
-	}
-	h.shared = unique.Make(common{h.ClientID, h.ServerEndpoint, h.Scope, h.Status})
-	c := h.shared.Value()
-	h.ClientID, h.ServerEndpoint, h.Scope, h.Status = c.clientID, c.serverEndpoint, c.scope, c.status
-	if h.MemberID == s.key {
-		h.MemberID = s.key
-	}
-	return h
-}
-
-// isPortal reports whether the token may go to u: to the portal's present
-// address, or to a former one, which stands for the present.
-func (h *heldGrant) isPortal(u *url.URL) bool {
-	if !address.Secure(u) {
-		return false
-	}
-	return h.portal.Has(u) || len(h.FormerHosts) > 0 && slices.Contains(h.FormerHosts, address.CanonicalHost(u))
-}
-
-// origin is what a token says in its Extra of the source that it is from. It
-// tells nothing when it is printed, and keeps nothing in memory.
-type origin struct{ source weak.Pointer[TokenSource] }
-
-const originKey = "b24oauth.origin"
-
-// copyToken returns the token of s for a caller to keep: oauth2 writes into
-// tokens that it is given.
-func (h *heldGrant) copyToken(s *TokenSource) *oauth2.Token {
-	t := h.token.Load()
-	if t == nil {
-		extra := h.Grant.extra()
-		extra[originKey] = origin{weak.Make(s)}
-		t = (&oauth2.Token{AccessToken: h.AccessToken}).WithExtra(extra)
-		_, t.Expiry = h.view().Lifetime(0, time.Now()) // by this machine's clock
-		h.token.Store(t)
-	}
-	c := *t
-	return &c
-}
-
-// View implements [renew.Outside].
-func (*outside) View(g *heldGrant) renew.View {
-	v := g.view()
-	v.Home = g.portal.Host
-	return *v
-}
-
-// With implements [renew.Outside].
-func (o *outside) With(g *heldGrant, m renew.Marks) *heldGrant {
-	next := g.Grant
-	if !m.Deleted.IsZero() {
-		next = Grant{ClientID: g.ClientID}
-	}
-	next.Lineage, next.Refused, next.Deleted = Lineage(m.Lineage), Refusal(m.Refused), m.Deleted
-	return (*TokenSource)(o).hold(&next)
-}
 
 // Token returns a copy of the current access token, renewed if it would
 // expire within Config.EarlyExpiry. It waits for a renewal without limit but
@@ -181,7 +99,7 @@ func (s *TokenSource) Grant(ctx context.Context) (*Grant, error) {
 	case f != nil:
 		return nil, s.failure(f)
 	}
-	return h.Grant.clone(), nil
+	return h.grant(), nil
 }
 
 // Endpoint returns the base of the portal's REST methods, such as
@@ -191,13 +109,13 @@ func (s *TokenSource) Grant(ctx context.Context) (*Grant, error) {
 // The error is that of [TokenSource.TokenContext].
 func (s *TokenSource) Endpoint(ctx context.Context) (*url.URL, error) {
 	c, err := s.known(ctx)
-	if err == nil && c.Grant.portal.Host == "" {
+	if err == nil && c.Grant.portal().Host == "" {
 		err = s.noPortal()
 	}
 	if err != nil {
 		return nil, err
 	}
-	p := c.Grant.portal
+	p := c.Grant.portal()
 	return &url.URL{Scheme: p.Scheme, Host: p.Host, Path: p.Path}, nil
 }
 
@@ -253,7 +171,7 @@ func (s *TokenSource) replace(ctx context.Context, g *Grant) error {
 	f := s.source.Save(ctx, s.hold(g), func(over *heldGrant) (*heldGrant, error) {
 		var stored *Grant
 		if over != nil {
-			stored = &over.Grant
+			stored = over.grant()
 		}
 		next, err := s.cfg.replacement(stored, g)
 		if err != nil {

@@ -129,14 +129,14 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.sendInTheClear(src, req)
 	}
 	known, err := src.known(req.Context())
-	if err == nil && !known.Grant.isPortal(req.URL) && known.Grant.portal.Host != "" {
+	if err == nil && !known.Grant.isPortal(req.URL) && known.Grant.portal().Host != "" {
 		return t.passBy(src, known.Grant, req)
 	}
 	cur := known
 	if err == nil {
 		cur, err = src.fresh(req.Context())
 	}
-	if err == nil && cur.Grant.portal.Host == "" {
+	if err == nil && cur.Grant.portal().Host == "" {
 		err = src.noPortal()
 	}
 	if err != nil {
@@ -146,7 +146,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case cur != known && !cur.Grant.isPortal(req.URL):
 		return t.passBy(src, cur.Grant, req)
-	case cur.Grant.portal.Path != address.RestPath && address.BearsOwnSecret(req.URL, cur.Grant.portal.Path):
+	case cur.Grant.portal().Path != address.RestPath && address.BearsOwnSecret(req.URL, cur.Grant.portal().Path):
 		return t.send(req, req, "")
 	}
 	c := &call{t: t, src: src, req: req}
@@ -209,7 +209,7 @@ func (t *Transport) sendInTheClear(src *TokenSource, req *http.Request) (*http.R
 // passBy sends a request to another address than the portal's.
 func (t *Transport) passBy(src *TokenSource, g *heldGrant, req *http.Request) (*http.Response, error) {
 	src.tellMiss(req, g)
-	return t.passThrough(req, g.AccessToken, g.portal, g.FormerHosts...)
+	return t.passThrough(req, g.access(), g.portal(), g.formerHosts()...)
 }
 
 // passThrough sends a request that gets no token, unless it goes to the portal
