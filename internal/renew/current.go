@@ -23,8 +23,8 @@ type Current[G comparable] struct {
 	staleAt, expiry int64
 
 	// unconfirmedHosts are where the portal redirected to, and a refresh did not
-	// confirm that it has moved there.
-	unconfirmedHosts []string
+	// confirm that it has moved there. Nil for nearly all portals.
+	unconfirmedHosts *[]string
 
 	ambiguous atomic.Bool // it was fetched for an ambiguous refusal, and no repetition has succeeded with it
 	unsaved   atomic.Bool // the Store does not have the grant, or not its verdict
@@ -86,7 +86,7 @@ func (c *Current[G]) serves(why Why, now time.Time) bool {
 	case c == nil || c.access == "" || now.UnixNano() >= c.expiry || why.force:
 		return false
 	case why.Host != "":
-		return c.home == why.Host || slices.Contains(c.unconfirmedHosts, why.Host)
+		return c.home == why.Host || c.unconfirmedHosts != nil && slices.Contains(*c.unconfirmedHosts, why.Host)
 	}
 	return c.access != why.Refused
 }
@@ -96,8 +96,12 @@ const maxUnconfirmedHosts = 32
 
 // unconfirmed notes that a refresh did not confirm that the portal is at host.
 func (c *Current[G]) unconfirmed(host string) {
-	hosts := append(slices.Clone(c.unconfirmedHosts), host)
-	c.unconfirmedHosts = hosts[max(0, len(hosts)-maxUnconfirmedHosts):]
+	hosts := []string{host}
+	if c.unconfirmedHosts != nil {
+		hosts = append(slices.Clone(*c.unconfirmedHosts), host)
+	}
+	hosts = hosts[max(0, len(hosts)-maxUnconfirmedHosts):]
+	c.unconfirmedHosts = &hosts
 }
 
 // Helped notes that the portal has served the repetition of a request whose
