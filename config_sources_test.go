@@ -172,7 +172,7 @@ func TestAHundredThousandPortalsAt800BytesEach(t *testing.T) {
 // days, keeps what the next renewal needs and nothing of those before.
 func TestAPortalTakesAKibibyteAfterFortyRenewals(t *testing.T) {
 	if racetest.Enabled {
-		t.Skip("with the race detector the runtime keeps more of the goroutines that have ended")
+		t.Skip("what the race detector adds would count")
 	}
 	const portals, renewals = 500, 40
 	synctest.Test(t, func(t *testing.T) {
