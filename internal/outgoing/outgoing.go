@@ -63,7 +63,7 @@ func (r *Request) Again() bool {
 		return true
 	case r.req.GetBody != nil:
 		body, err := r.req.GetBody()
-		if err != nil {
+		if err != nil || body == nil {
 			return false
 		}
 		r.another = body

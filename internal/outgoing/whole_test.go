@@ -281,3 +281,24 @@ func TestBodyThatWentOnAsItCameIsSentAgainFromGetBodyAlone(t *testing.T) {
 		r.Finish()
 	}
 }
+
+// A body that was read would be sent as an empty one otherwise.
+func TestGetBodyThatHasNoneIsNoBody(t *testing.T) {
+	for _, contentType := range []string{formType, jsonType, "text/plain"} {
+		req, _ := fromGetBody(t, contentType, -1, func() io.Reader { return strings.NewReader(`{"a":1}`) })
+		req.GetBody = func() (io.ReadCloser, error) { return nil, nil }
+		var r outgoing.Request
+		r.Init(req, outgoing.Auto, true)
+		out, err := r.Prepare(outgoing.NewToken("token"), toPortal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(out.Body); err != nil {
+			t.Fatal(err)
+		}
+		if r.Again() {
+			t.Errorf("%s: can be sent again", contentType)
+		}
+		r.Finish()
+	}
+}
