@@ -174,11 +174,11 @@ func (c *Config) TokenSource(key string) *TokenSource {
 	create := func() *TokenSource {
 		s := &TokenSource{cfg: c, key: key}
 		s.source.Init((*outside)(s), c.earlyExpiry(), c.refreshTimeout())
-		s.used.Store(now.Unix())
+		s.used.Store(now.UnixNano())
 		return s
 	}
 	s := c.sources.Get(key, now, create, func(s *TokenSource) bool { return s.isIdle(now) })
-	s.touch(now)
+	s.touch(now.UnixNano())
 	return s
 }
 

@@ -26,7 +26,7 @@ import (
 type TokenSource struct {
 	cfg    *Config
 	key    string
-	used   atomic.Int64 // Unix time of the last use that was noted
+	used   atomic.Int64 // Unix time in nanoseconds of the last use that was noted
 	source renew.Source[*heldGrant]
 
 	toldHidden atomic.Bool // the log says that something hides this source from Transport
@@ -136,7 +136,7 @@ func (s *TokenSource) check() error {
 // fresh returns the grant that a new call is to use. The usual case takes no
 // lock.
 func (s *TokenSource) fresh(ctx context.Context) (*current, error) {
-	now := time.Now()
+	now := time.Now().UnixNano()
 	if c := s.source.Fresh(now); c != nil {
 		s.touch(now)
 		return c, nil
@@ -158,7 +158,7 @@ func (s *TokenSource) get(ctx context.Context, why renew.Why) (*current, error) 
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	s.touch(time.Now())
+	s.touch(time.Now().UnixNano())
 	c, f := s.source.Get(ctx, why)
 	if f != nil {
 		return nil, s.failure(f)
@@ -213,11 +213,18 @@ func (c *Config) replacement(stored, g *Grant) (*Grant, error) {
 
 // touch notes the use, if none was in the last half of missingLimit: an atomic
 // write for every call would be one cache line for all cores.
-func (s *TokenSource) touch(now time.Time) {
-	was, is := s.used.Load(), now.Unix()
-	if d := is - was; d >= 0 && d < int64(missingLimit/time.Second)/2 || !s.used.CompareAndSwap(was, is) {
+func (s *TokenSource) touch(now int64) {
+	if was := s.used.Load(); uint64(now-was) >= uint64(missingLimit/2) { // also if the clock was set back
+		s.use(was, now)
+	}
+}
+
+// use notes the use that touch has found worth it, unless another call did.
+func (s *TokenSource) use(was, is int64) {
+	if !s.used.CompareAndSwap(was, is) {
 		return
 	}
+	now := time.Unix(0, is)
 	s.cfg.sources.Use(s.key, s, now, func(s *TokenSource) bool { return s.isIdle(now) })
 }
 
@@ -228,7 +235,7 @@ func (s *TokenSource) isIdle(now time.Time) bool {
 	if s.source.Known() == nil {
 		limit = missingLimit
 	}
-	return now.Sub(time.Unix(s.used.Load(), 0)) > limit && !s.source.Busy()
+	return now.Sub(time.Unix(0, s.used.Load())) > limit && !s.source.Busy()
 }
 
 // String names the grant that the source is for.

@@ -18,8 +18,8 @@ type Current[G comparable] struct {
 	fence  uint64
 
 	// Unix nanoseconds by this machine's clock, whatever clock wrote the
-	// grant. The monotonic clock would not do: it stands still while a machine
-	// sleeps, and tokens age.
+	// grant; long ago if there is no access token. The monotonic clock would not
+	// do: it stands still while a machine sleeps, and tokens age.
 	staleAt, expiry int64
 
 	// unconfirmedHosts are where the portal redirected to, and a refresh did not
@@ -40,7 +40,10 @@ const never = math.MaxInt64
 func (s *Source[G]) newCurrent(g G, old *Current[G]) *Current[G] {
 	v := s.out.View(g)
 	c := &Current[G]{Grant: g, access: v.Access, home: v.Home, fence: v.Fence(), staleAt: never, expiry: never}
-	if stale, end := v.Lifetime(s.early, time.Now()); !end.IsZero() {
+	switch stale, end := v.Lifetime(s.early, time.Now()); {
+	case v.Access == "":
+		c.staleAt, c.expiry = math.MinInt64, math.MinInt64
+	case !end.IsZero():
 		c.staleAt, c.expiry = stale.UnixNano(), end.UnixNano()
 	}
 	if old != nil {
@@ -74,16 +77,14 @@ func (v *View) Lifetime(early time.Duration, now time.Time) (stale, end time.Tim
 }
 
 // fresh reports whether no renewal is due.
-func (c *Current[G]) fresh(now time.Time) bool {
-	return c.access != "" && now.UnixNano() <= c.staleAt
-}
+func (c *Current[G]) fresh(now time.Time) bool { return now.UnixNano() <= c.staleAt }
 
 // serves reports whether a caller can go on with the grant. c may be nil.
 func (c *Current[G]) serves(why Why, now time.Time) bool {
 	switch {
 	case c != nil && why.look:
 		return true
-	case c == nil || c.access == "" || now.UnixNano() >= c.expiry || why.force:
+	case c == nil || now.UnixNano() >= c.expiry || why.force:
 		return false
 	case why.Host != "":
 		return c.home == why.Host || c.unconfirmedHosts != nil && slices.Contains(*c.unconfirmedHosts, why.Host)

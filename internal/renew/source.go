@@ -70,10 +70,10 @@ func blames[G comparable](why Why, c *Current[G]) bool {
 	return why.Host != "" || why.Refused != "" && why.Refused == c.access
 }
 
-// Fresh returns the current grant if no job is due, and nil otherwise. It
-// takes no lock.
-func (s *Source[G]) Fresh(now time.Time) *Current[G] {
-	if c := s.current.Load(); c != nil && c.fresh(now) && !c.unsaved.Load() {
+// Fresh returns the current grant if no job is due at that Unix time in
+// nanoseconds, and nil otherwise. It takes no lock.
+func (s *Source[G]) Fresh(now int64) *Current[G] {
+	if c := s.current.Load(); c != nil && now <= c.staleAt && !c.unsaved.Load() {
 		return c
 	}
 	return nil
