@@ -18,9 +18,22 @@ type noted struct {
 }
 
 func note(h http.Header) (n noted) {
-	if types, usual := h["Content-Type"], has(h, "Content-Type")+has(h, "Accept")+has(h, "User-Agent"); usual == len(h) {
-		if len(types) == 1 {
-			n.contentType = types[0]
+	usual := 0
+	contentType, has := h["Content-Type"]
+	if has {
+		usual++
+	}
+	for _, name := range [...]string{"Accept", "User-Agent"} {
+		if usual == len(h) {
+			break
+		}
+		if _, has := h[name]; has {
+			usual++
+		}
+	}
+	if usual == len(h) {
+		if len(contentType) == 1 {
+			n.contentType = contentType[0]
 		}
 		return n // to walk through a map takes longer than all else here
 	}
@@ -45,14 +58,6 @@ func note(h http.Header) (n noted) {
 		n.contentType = ""
 	}
 	return n
-}
-
-// has returns 1 if the header has a field of this name, and else 0.
-func has(h http.Header, name string) int {
-	if _, ok := h[name]; ok {
-		return 1
-	}
-	return 0
 }
 
 // is reports whether name is that header's, in any case. Names are ASCII, so
