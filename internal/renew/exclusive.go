@@ -18,13 +18,14 @@ const (
 	coldPoll  = 10 * time.Millisecond  // after a job began to wait for exclusivity, if callers have no grant at all,
 	firstPoll = 100 * time.Millisecond // or if they have; then
 	leastPoll = 50 * time.Millisecond  // after at least this,
-	lastPoll  = time.Second            // and at most this, unless the last look took long
+	lastPoll  = time.Second            // and at most this,
+	slowPoll  = 2 * time.Second        // or this if the looks take long
 )
 
 // nextPoll returns when to look at the Store again, after a wait of which the
 // last look took so long.
 func nextPoll(waited, took time.Duration) time.Duration {
-	return max(min(max(waited/16, leastPoll), lastPoll), 20*took)
+	return max(leastPoll, min(waited/16, lastPoll), min(20*took, slowPoll))
 }
 
 var errWaitOver = errors.New("another Update has the grant for itself: if this stays, look for a process that hangs in one")

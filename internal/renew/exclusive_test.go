@@ -97,7 +97,8 @@ func TestNextPollIsAShareOfTheWaitUnlessTheStoreIsSlow(t *testing.T) {
 		{1600 * time.Millisecond, 0, 100 * time.Millisecond},
 		{time.Minute, 0, time.Second},
 		{100 * time.Millisecond, 10 * time.Millisecond, 200 * time.Millisecond},
-		{time.Minute, 200 * time.Millisecond, 4 * time.Second},
+		{time.Minute, 90 * time.Millisecond, 1800 * time.Millisecond},
+		{time.Minute, time.Second, 2 * time.Second},
 	} {
 		if got := nextPoll(c.waited, c.took); got != c.want {
 			t.Errorf("after %v and a look of %v: %v, want %v", c.waited, c.took, got, c.want)
