@@ -246,7 +246,7 @@ func (c *Config) requestToken(ctx context.Context, u *url.URL, params url.Values
 	a := r.Send(ctx)
 	if a.Failure != nil {
 		e := endpointError(a.Failure, u.Host)
-		e.redact(params)
+		e.redact(secretsIn(params)...)
 		return nil, a.Attempts, e
 	}
 	g := newGrant(a.Tokens, a.Sent)

@@ -3,7 +3,6 @@ package b24oauth
 import (
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,7 +76,7 @@ func FuzzTokenAnswer(f *testing.F) {
 
 func checkFailure(t *testing.T, e *TokenError) {
 	t.Helper()
-	e.redact(url.Values{"refresh_token": {"the-refresh-token"}})
+	e.redact("the-refresh-token")
 	if e.retryAfter < 0 || e.retryAfter > tokenresponse.MaxRetryAfter {
 		t.Errorf("pause of %v", e.retryAfter)
 	}

@@ -1,6 +1,7 @@
 package b24oauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,11 @@ var (
 	// was stored, and nothing has to be done: an event handler answers as if
 	// it had been.
 	ErrOutdated = errors.New("b24oauth: the grant is older than the stored one")
+
+	// ErrContradicted, of [Config.Confirm]: the access token is another
+	// application's, portal's or user's than was said of it. Where it came from is
+	// not to be believed in anything else either.
+	ErrContradicted = errors.New("b24oauth: the access token is not what was said of it")
 )
 
 // A TokenError says why there is no token: the authorization server issued
@@ -54,7 +60,7 @@ var (
 //
 // It carries no secret and no URL query. [errors.Is] tells the kind by
 // ErrReauthorize, ErrMisconfigured, ErrPaymentRequired, ErrUnavailable,
-// ErrNoGrant and ErrOutdated; [errors.As] also finds an *oauth2.RetrieveError
+// ErrNoGrant, ErrOutdated and ErrContradicted; [errors.As] also finds an *oauth2.RetrieveError
 // if the server answered, whose Response has a status only.
 //
 // What repeats requests above a [Transport] should leave a Permanent error
@@ -78,6 +84,8 @@ type TokenError struct {
 
 	server     string        // the host that was asked; empty if none was
 	kind       error         // one of the errors above, or ErrNoGrant
+	hint       string        // what Code means here; empty: as a token request's
+	sought     string        // what was asked for; empty: a token
 	retryAfter time.Duration // how long the server asked to be left alone; 0 if it did not
 }
 
@@ -126,13 +134,15 @@ func (e *TokenError) Error() string {
 			}
 			b.WriteString(")")
 		}
-		if c, ok := tokenErrorCodes[strings.ToLower(e.Code)]; ok && c.kind == e.kind {
+		if e.hint != "" {
+			b.WriteString(": " + e.hint)
+		} else if c, ok := tokenErrorCodes[strings.ToLower(e.Code)]; ok && c.kind == e.kind {
 			b.WriteString(": " + c.hint)
 		} else if tokenresponse.Busy(e.StatusCode) {
 			b.WriteString(": " + tokenresponse.BusyText)
 		}
 	case e.StatusCode != 0:
-		fmt.Fprintf(&b, "no token from %s (status %d)", e.whom(), e.StatusCode)
+		fmt.Fprintf(&b, "no %s from %s (status %d)", cmp.Or(e.sought, "token"), e.whom(), e.StatusCode)
 	case e.server != "":
 		fmt.Fprintf(&b, "no answer from %s", e.whom())
 	}
@@ -318,8 +328,7 @@ func secretsIn(sent url.Values) (secrets []string) {
 
 // redact takes the secrets that were sent out of what the server, or the
 // user's own transport, said of them.
-func (e *TokenError) redact(sent url.Values) {
-	secrets := secretsIn(sent)
+func (e *TokenError) redact(secrets ...string) {
 	e.Description = redact.Shorten(redact.Text(e.Description, secrets...))
 	if redact.Text(e.Code, secrets...) != e.Code {
 		e.Code = tokenresponse.UnreadableCode

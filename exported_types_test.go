@@ -22,6 +22,7 @@ import (
 // exportedTypes are all types that the package exports, but those that hold
 // nothing: interfaces and numbers.
 var exportedTypes = map[string]any{
+	"AppInfo":     new(b24oauth.AppInfo),
 	"Config":      new(b24oauth.Config),
 	"Event":       new(b24oauth.Event),
 	"Grant":       new(b24oauth.Grant),
@@ -36,11 +37,12 @@ var exportedTypes = map[string]any{
 // mayTell are the fields that are no secrets, by their own contract. A field
 // that is not here is taken for one.
 var mayTell = map[string]bool{
+	"AppInfo.ClientID": true, "AppInfo.MemberID": true, "AppInfo.ClientEndpoint": true, "AppInfo.Scope": true, "AppInfo.Status": true,
 	"Config.ClientID": true,
 	"Grant.ClientID":  true, "Grant.MemberID": true, "Grant.ClientEndpoint": true,
 	"Event.Key": true, "Event.Token": true, "Event.Code": true, "Event.Host": true, "Event.Err": true,
 	"TokenError.Key": true, "TokenError.Code": true, "TokenError.Description": true, "TokenError.Err": true,
-	"TokenError.server": true, "TokenError.kind": true,
+	"TokenError.server": true, "TokenError.kind": true, "TokenError.hint": true, "TokenError.sought": true,
 	"TokenSource.key": true, "outside.key": true,
 	"Refusal.Code": true,
 }

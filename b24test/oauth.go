@@ -181,16 +181,19 @@ func (s *Server) describe(c call) Answer {
 	defer s.mu.Unlock()
 	return c.dialect.success(c.started, map[string]any{
 		"client_id": s.clientID,
-		"user_id":   user,
-		"expires":   s.grants.access[c.auth].expiry.Unix(),
 		"scope":     scope,
+		"expires":   s.grants.access[c.auth].expiry.UTC().Format("2006-01-02T15:04:05-07:00"),
+		"user_id":   user,
 		"install": map[string]any{
 			"installed":       true,
+			"version":         1,
 			"status":          status,
 			"scope":           scope,
 			"domain":          s.host,
+			"uri":             "http://" + s.host,
 			"client_endpoint": "http://" + s.host + "/rest/",
 			"member_id":       s.memberID,
+			"member_type":     "b24",
 		},
 	})
 }

@@ -291,10 +291,13 @@ func TestAppInfoTellsWhoseATokenIs(t *testing.T) {
 
 	result := get(t, srv, info+g.AccessToken).object(t)["result"].(map[string]any)
 	install := result["install"].(map[string]any)
-	got := []any{result["client_id"], result["user_id"], install["member_id"], install["client_endpoint"], install["status"]}
-	want := []any{g.ClientID, float64(g.UserID), g.MemberID, g.ClientEndpoint, g.Status}
+	got := []any{result["client_id"], result["user_id"], install["member_id"], install["client_endpoint"], install["uri"], install["status"], install["version"]}
+	want := []any{g.ClientID, float64(g.UserID), g.MemberID, g.ClientEndpoint, strings.TrimSuffix(g.ClientEndpoint, "/rest/"), g.Status, 1.0}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("app.info (-want +got):\n%s", diff)
+	}
+	if at, err := time.Parse(time.RFC3339, result["expires"].(string)); err != nil || at.Sub(g.Expiry).Abs() > time.Second {
+		t.Errorf("the token expires at %v, %v; want %v", result["expires"], err, g.Expiry)
 	}
 	if a := get(t, srv, info+"guess"); a.status != 401 {
 		t.Errorf("a made-up token: %d %s", a.status, a.body)

@@ -75,13 +75,13 @@ func (t *text) UnmarshalJSON(data []byte) error {
 // beyond the object that they stand in.
 func Read(resp *http.Response, sent time.Time) (*Tokens, *Failure) {
 	defer resp.Body.Close()
-	failure := &Failure{StatusCode: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
+	failure := &Failure{StatusCode: resp.StatusCode, RetryAfter: RetryAfter(resp.Header.Get("Retry-After"))}
 	o, data, err := readObject(io.LimitReader(resp.Body, maxBody+1))
 	b := o.body
 	switch {
 	case b.AccessToken != "" && b.RefreshToken != "":
 	case o.complete && b.Error != "":
-		failure.Code, failure.Description = readableCode(string(b.Error)), string(b.Description)
+		failure.Code, failure.Description = ReadableCode(string(b.Error)), string(b.Description)
 		return nil, failure
 	case o.complete && o.alone && resp.StatusCode/100 == 2 && b.AccessToken != "": // a server that does not rotate
 	default:
@@ -151,9 +151,9 @@ func Busy(status int) bool {
 // UnreadableCode stands for a code that cannot be shown.
 const UnreadableCode = "unreadable_code"
 
-// readableCode returns an error code as far as it looks like one: it goes into
+// ReadableCode returns an error code as far as it looks like one: it goes into
 // log lines and metrics.
-func readableCode(s string) string {
+func ReadableCode(s string) string {
 	ok := func(r rune) bool {
 		return r == '_' || r == '-' || r == '.' || r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r))
 	}
@@ -163,8 +163,8 @@ func readableCode(s string) string {
 	return s
 }
 
-// retryAfter reads a Retry-After header, in either form.
-func retryAfter(header string) time.Duration {
+// RetryAfter reads a Retry-After header, in either form.
+func RetryAfter(header string) time.Duration {
 	var pause time.Duration
 	if s, err := strconv.ParseInt(header, 10, 32); err == nil {
 		pause = time.Duration(s) * time.Second
