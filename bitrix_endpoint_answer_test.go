@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -156,11 +157,14 @@ func TestAnswerErasesNothingItDoesNotBring(t *testing.T) {
 		{"a server without https", `"server_endpoint":"http://oauth.bitrix.info/rest/"`, func(*b24oauth.Grant) {}},
 		{"the other server", `"server_endpoint":"https://oauth.bitrix24.tech/rest/"`, func(g *b24oauth.Grant) { g.ServerEndpoint = "https://oauth.bitrix24.tech/rest/" }},
 		{"the same address, written otherwise", `"client_endpoint":"HTTPS://Portal.Bitrix24.com:443/rest"`, func(*b24oauth.Grant) {}},
-		{"a new address", `"client_endpoint":"https://new.bitrix24.com/rest/"`, func(g *b24oauth.Grant) {
+		{"a new address", `"member_id":"member","client_endpoint":"https://new.bitrix24.com/rest/"`, func(g *b24oauth.Grant) {
 			g.ClientEndpoint = "https://new.bitrix24.com/rest/"
 			g.FormerHosts = []string{"first.bitrix24.com", "portal.bitrix24.com"}
 		}},
-		{"a former address again", `"client_endpoint":"https://first.bitrix24.com/rest/"`, func(g *b24oauth.Grant) {
+		{"a new address of no named portal", `"client_endpoint":"https://new.bitrix24.com/rest/"`, func(g *b24oauth.Grant) {
+			g.ClientEndpoint, g.FormerHosts = "https://new.bitrix24.com/rest/", nil
+		}},
+		{"a former address again", `"member_id":"member","client_endpoint":"https://first.bitrix24.com/rest/"`, func(g *b24oauth.Grant) {
 			g.ClientEndpoint = "https://first.bitrix24.com/rest/"
 			g.FormerHosts = []string{"portal.bitrix24.com"}
 		}},
@@ -187,7 +191,7 @@ func TestRenamingThereAndBackRemembersEachAddressOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		name := "portal"
 		c := endpointConfig(tokenServer(func(req *http.Request) (*http.Response, error) {
-			return answers(200, `{"access_token":"a-`+name+`","refresh_token":"r-`+name+nextSuffix()+`","client_endpoint":"https://`+name+`.bitrix24.com/rest/"}`)(req)
+			return answers(200, `{"access_token":"a-`+name+`","refresh_token":"r-`+name+nextSuffix()+`","member_id":"member","client_endpoint":"https://`+name+`.bitrix24.com/rest/"}`)(req)
 		}))
 		g := spent()
 		g.FormerHosts = nil
@@ -359,6 +363,20 @@ func TestGuarantee7PairOfAnotherPortalIsNotUsed(t *testing.T) {
 				if c.used {
 					if got := token(t, p.source); got != "new" {
 						t.Errorf("the token is %q", got)
+					}
+					var sent []string
+					resp, err := p.over(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+						sent = append(sent, r.URL.Host)
+						return answer(401, `{"error":"expired_token"}`), nil
+					})).RoundTrip(post(t, g.ClientEndpoint+"m", formType, "a=1"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					resp.Body.Close()
+					// Without the same member_id it is no renamed portal, and what is
+					// meant for the one does not go to the other.
+					if moved := slices.Contains(sent, "other.example"); moved != (c.grants != "" && c.grants == c.answers) {
+						t.Errorf("the request went to %q", sent)
 					}
 					return
 				}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,12 @@ type Config struct {
 	// ClientID and ClientSecret are the application's credentials, from its
 	// card in Bitrix24. Both are required.
 	ClientID, ClientSecret string
+
+	// FormerClientIDs are ClientIDs that the same application had before it was
+	// deleted in Bitrix24 and added anew, by which a local application gets a new
+	// one. [Config.Save] replaces their grants, which it refuses to do with any
+	// other application's; until then the error is ErrReauthorize.
+	FormerClientIDs []string
 
 	// TokenURL is the authorization server's token URL. Empty: the server
 	// that the grant names in ServerEndpoint, if it is one of Bitrix24's own,
@@ -191,8 +198,9 @@ func (c *Config) Client(key string) *http.Client {
 
 // Save stores a grant that comes from elsewhere, such as an installation or
 // [Config.Exchange], in place of whatever is stored under key; a source that
-// had given up on the old one goes on with it. What the same portal's old
-// grant knew and g does not say, such as the application token, is kept.
+// had given up on the old one goes on with it. What the old grant knew of the
+// portal and g does not say, such as the application token, is kept; what belongs
+// to the tokens, such as the UserID, is not.
 //
 // If g names another address of the portal than the stored grant, requests to
 // the old address are no longer the portal's: that one was renamed into the
@@ -202,9 +210,9 @@ func (c *Config) Client(key string) *http.Client {
 // Store that failed: it may have stored the grant without being able to say so.
 // It is ErrMisconfigured for an empty key, a grant without tokens, without a
 // portal that they may be sent to, with an authorization server that is neither
-// known nor configured, one of another application or, until that is deleted, of
-// another portal than the stored one, one without a refresh token over one that
-// has it; ErrOutdated if the stored grant descends from g or has replaced it;
+// known nor configured, one of another application, one without a refresh token
+// over one that has it, and, until that is deleted, one over a grant of another
+// portal, or of another application that is none of Config.FormerClientIDs; ErrOutdated if the stored grant descends from g or has replaced it;
 // ErrUnavailable if the Store fails, or ErrMisconfigured if it says that this
 // will not pass. If ctx ends while Save waits for the Store, the error is ctx's.
 // Saving the stored pair once more is no error, and lifts a verdict on it.
@@ -219,7 +227,7 @@ func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 	case g == nil || g.AccessToken == "" && g.RefreshToken == "":
 		return configError("Save was called with a grant without tokens")
 	case g.ClientID != "" && g.ClientID != c.ClientID:
-		return wrongApplication(g.ClientID, c.ClientID)
+		return configError("Save was called with a grant that belongs to the application %q and Config.ClientID is %q: save it with the Config of that application", g.ClientID, c.ClientID)
 	}
 	if _, err := address.ParseEndpoint(g.ClientEndpoint); err != nil && (g.ClientEndpoint != "" || g.AccessToken != "") {
 		return configError("Save was called with a grant that names no portal a token may be sent to: %w: set Grant.ClientEndpoint to the address at which the portal's REST methods are reached, such as https://example.bitrix24.com/rest/, and save it again: its tokens are still good", redact.Error(err, c.ClientSecret, g.AccessToken, g.RefreshToken))
@@ -238,9 +246,11 @@ func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 // their token runs out at the latest. Without a grant there is nothing to do,
 // and no error.
 //
+// A grant of another application is deleted too: that is how an application that
+// was deleted in Bitrix24 and added anew gets its key back.
+//
 // The error is a *[TokenError]: ErrMisconfigured for an empty key, a Config
-// without its credentials, a grant of another application or a Store that says
-// that its failure will not pass, ErrUnavailable if the Store fails otherwise. If
+// without its credentials or a Store that says that its failure will not pass, ErrUnavailable if the Store fails otherwise. If
 // ctx ends while Delete waits for the Store, the error is ctx's.
 func (c *Config) Delete(ctx context.Context, key string) error {
 	s := c.TokenSource(key)
@@ -326,6 +336,14 @@ func (c *Config) MarshalText() ([]byte, error) {
 
 var errEmptyKey = configError("the grant's key is empty: give each grant a key of its own, such as the portal's member_id")
 
-func wrongApplication(got, want string) *TokenError {
-	return configError("the grant belongs to the application %q and Config.ClientID is %q: use the key of this application's grant", got, want)
+// ownership says why a stored grant of the application with that ClientID is not
+// to be used; nil if it is this one's.
+func (c *Config) ownership(clientID string) *TokenError {
+	switch {
+	case clientID == "" || clientID == c.ClientID:
+		return nil
+	case slices.Contains(c.FormerClientIDs, clientID):
+		return &TokenError{kind: ErrReauthorize, Err: fmt.Errorf("the stored grant belongs to %q, which is one of Config.FormerClientIDs and cannot be renewed any more: install or authorize the application %q on the portal, and store the new grant with Config.Save", clientID, c.ClientID)}
+	}
+	return configError("the stored grant belongs to the application %q and Config.ClientID is %q: give each application keys of its own; if it is the same application, which was deleted in Bitrix24 and added anew, list the old ClientID in Config.FormerClientIDs, or delete its grant with Config.Delete, and store the new one with Config.Save", clientID, c.ClientID)
 }

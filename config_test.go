@@ -136,21 +136,124 @@ func TestSaveRefusesWhatWouldLoseAGrant(t *testing.T) {
 	}
 }
 
-func TestSaveRefusesToReplaceAnotherApplicationsGrant(t *testing.T) {
-	store := new(b24oauth.MemoryStore)
+// An application that was deleted in Bitrix24 and added anew has a new client id,
+// and its key must not be lost to it for that.
+func TestAnotherApplicationsGrantIsReplacedOnPurposeAlone(t *testing.T) {
 	foreign := spent()
-	foreign.ClientID = "app.2"
-	storeDirectly(t, store, key, foreign)
-	c := endpointConfig(nil, func(c *b24oauth.Config) { c.Store = store })
-	if err := c.Save(t.Context(), key, spent()); !errors.Is(err, b24oauth.ErrMisconfigured) || !strings.Contains(err.Error(), "app.2") {
-		t.Errorf("error %v", err)
+	foreign.ClientID, foreign.AccessToken, foreign.RefreshToken = "app.0", "foreign-access", "foreign-refresh"
+	for _, c := range []struct {
+		name   string
+		former []string
+		delete bool
+		kind   error // of a use before Save
+		saves  bool
+	}{
+		{"without a word", nil, false, b24oauth.ErrMisconfigured, false},
+		{"other former ones", []string{"app.2"}, false, b24oauth.ErrMisconfigured, false},
+		{"a former one", []string{"app.2", "app.0"}, false, b24oauth.ErrReauthorize, true},
+		{"after Delete", nil, true, b24oauth.ErrNoGrant, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store := new(b24oauth.MemoryStore)
+			storeDirectly(t, store, key, foreign)
+			config := endpointConfig(nil, func(config *b24oauth.Config) { config.Store, config.FormerClientIDs = store, c.former })
+			if c.delete {
+				if err := config.Delete(t.Context(), key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			te := wantFailure(t, config.TokenSource(key), c.kind, time.Minute)
+			if !c.delete && (!strings.Contains(te.Error(), `"app.0"`) || !strings.Contains(te.Error(), `"app.1"`) || te.Key != key) {
+				t.Errorf("%v does not name both applications and the grant", te)
+			}
+			err := config.Save(t.Context(), key, spent())
+			got, lerr := store.Load(t.Context(), key)
+			if lerr != nil {
+				t.Fatal(lerr)
+			}
+			if !c.saves {
+				if !errors.Is(err, b24oauth.ErrMisconfigured) || !strings.Contains(err.Error(), "Config.Delete") || !strings.Contains(err.Error(), "FormerClientIDs") {
+					t.Errorf("Save = %v; want an error that says what to do", err)
+				}
+				if diff := cmp.Diff(foreign, got); diff != "" {
+					t.Errorf("the stored grant was touched (-before +after):\n%s", diff)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(spent().RefreshToken, got.RefreshToken); diff != "" || got.ClientID != "app.1" || !foreign.OlderThan(got) {
+				t.Errorf("stored %v, lineage %+v", got, got.Lineage)
+			}
+			if _, err := config.TokenSource(key).Endpoint(t.Context()); err != nil {
+				t.Errorf("after Save: %v", err)
+			}
+		})
 	}
-	got, err := store.Load(t.Context(), key)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// A grant of one's own that works is not given up because another application
+// writes under its key.
+func TestAnotherApplicationsGrantOverOnesOwnIsNotAdopted(t *testing.T) {
+	p := newProgram(t, func(c *b24oauth.Config) { c.Store = new(b24oauth.MemoryStore) })
+	own := token(t, p.source)
+	foreign := stored(t, p)
+	foreign.ClientID, foreign.RefreshToken, foreign.Lineage = "app.0", "foreign-refresh", b24oauth.Lineage{}
+	storeDirectly(t, p.config.Store, key, foreign)
+	if err := p.config.Save(t.Context(), key, p.Install()); !errors.Is(err, b24oauth.ErrMisconfigured) {
+		t.Errorf("Save = %v", err)
 	}
-	if diff := cmp.Diff(foreign, got); diff != "" {
-		t.Errorf("the stored grant was touched (-before +after):\n%s", diff)
+	if got := token(t, p.source); got != own {
+		t.Error("the token that worked is gone")
+	}
+}
+
+func TestSaveOverAnotherPortalsGrantNamesBoth(t *testing.T) {
+	for name, c := range map[string]struct {
+		stored, saved string // member_id
+		host          string
+		refused       bool
+	}{
+		"other member_ids":                  {"member", "another", "portal.bitrix24.com", true},
+		"one member_id at another address":  {"member", "member", "other.bitrix24.com", false},
+		"the new one unknown, elsewhere":    {"member", "", "other.bitrix24.com", true},
+		"the stored one unknown, elsewhere": {"", "member", "other.bitrix24.com", true},
+		"both unknown, elsewhere":           {"", "", "other.bitrix24.com", true},
+		"the new one unknown, there":        {"member", "", "PORTAL.bitrix24.com:443", false},
+		"the stored one unknown, there":     {"", "member", "portal.bitrix24.com", false},
+		"the new one unknown, formerly":     {"member", "", "first.bitrix24.com", false},
+		"both unknown, at the same address": {"", "", "portal.bitrix24.com", false},
+	} {
+		config := endpointConfig(nil)
+		was, g := spent(), spent()
+		was.MemberID, g.MemberID = c.stored, c.saved
+		g.AccessToken, g.RefreshToken, g.ClientEndpoint, g.FormerHosts = "new-access", "new-refresh", "https://"+c.host+"/rest/", nil
+		if err := config.Save(t.Context(), key, was); err != nil {
+			t.Fatal(err)
+		}
+		err := config.Save(t.Context(), key, g)
+		if !c.refused {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		names := []string{"portal.bitrix24.com", c.host}
+		if c.stored != "" && c.saved != "" {
+			names = []string{c.stored, c.saved}
+		}
+		for _, want := range append(names, "Config.Delete") {
+			if !errors.Is(err, b24oauth.ErrMisconfigured) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v; want it refused, and %s", name, err, want)
+			}
+		}
+		if err := config.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		if err := config.Save(t.Context(), key, g); err != nil {
+			t.Errorf("%s, after Delete: %v", name, err)
+		}
 	}
 }
 
@@ -161,11 +264,16 @@ func TestSaveKeepsWhatTheSamePortalsGrantKnew(t *testing.T) {
 	}
 	same := spent()
 	same.AccessToken, same.RefreshToken, same.Issued, same.Expiry = bare.AccessToken, bare.RefreshToken, bare.Issued, bare.Expiry
+	same.UserID, same.Scope, same.Status = 0, "", ""                              // another user's may have come
 	same.ClientEndpoint, same.FormerHosts = "https://new.bitrix24.com/rest/", nil // a rename is the server's to tell
 	newer := *same
 	newer.ApplicationToken = "new-application-token"
 	moved := *same
 	moved.FormerHosts = []string{"second.bitrix24.com"}
+	second := *same
+	second.UserID, second.Scope, second.Status = 8, "user", "T"
+	again := *spent()
+	again.Issued, again.Expiry, again.ClientEndpoint, again.FormerHosts = bare.Issued, bare.Expiry, same.ClientEndpoint, nil
 	stayed := *same
 	stayed.ClientEndpoint, stayed.FormerHosts = "https://portal.bitrix24.com/rest/", []string{"first.bitrix24.com"}
 
@@ -177,6 +285,8 @@ func TestSaveKeepsWhatTheSamePortalsGrantKnew(t *testing.T) {
 		{"the same portal", func(*b24oauth.Grant) {}, same},
 		{"the same portal with a new application token", func(g *b24oauth.Grant) { g.ApplicationToken = "new-application-token" }, &newer},
 		{"the same portal with a former address of its own", func(g *b24oauth.Grant) { g.FormerHosts = []string{"second.bitrix24.com"} }, &moved},
+		{"another user of the same portal", func(g *b24oauth.Grant) { g.UserID, g.Scope, g.Status = 8, "user", "T" }, &second},
+		{"the very pair", func(g *b24oauth.Grant) { g.AccessToken, g.RefreshToken = spent().AccessToken, spent().RefreshToken }, &again},
 		{"the same portal at the same address", func(g *b24oauth.Grant) { g.ClientEndpoint = "https://PORTAL.bitrix24.com:443/rest" }, &stayed},
 	}
 	for _, test := range tests {
@@ -195,7 +305,7 @@ func TestSaveKeepsWhatTheSamePortalsGrantKnew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.want, got, butForItsLineage); diff != "" {
+			if diff := cmp.Diff(test.want, got, butForItsVerdict); diff != "" {
 				t.Errorf("stored grant (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(given, g); diff != "" {

@@ -2,6 +2,7 @@ package b24oauth
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -239,6 +240,7 @@ func (g *Grant) clone() *Grant {
 // is fresh's ServerEndpoint if that is to be trusted, else "".
 func (g *Grant) merge(fresh *Grant, clientID, server string) *Grant {
 	g = g.clone()
+	knew := g.MemberID
 	g.ClientID = clientID
 	g.AccessToken, g.Issued, g.Expiry = fresh.AccessToken, fresh.Issued, fresh.Expiry
 	set := func(field *string, value string) {
@@ -257,13 +259,34 @@ func (g *Grant) merge(fresh *Grant, clientID, server string) *Grant {
 		g.UserID = fresh.UserID
 	}
 	set(&g.ServerEndpoint, server)
-	for _, host := range fresh.FormerHosts {
-		if !slices.Contains(g.FormerHosts, host) {
-			g.FormerHosts = append(g.FormerHosts, host)
-		}
-	}
-	g.moveTo(fresh.ClientEndpoint)
+	g.moveTo(fresh.ClientEndpoint, g.MemberID != "" && knew == fresh.MemberID)
 	return g
+}
+
+// keep keeps what the stored grant of the same portal, whose place g takes, knew of
+// the portal and g does not say. What belongs to the tokens is kept only if they
+// are the same: a second user's grant would be told to be the first one's.
+func (g *Grant) keep(stored *Grant) {
+	g.MemberID = cmp.Or(g.MemberID, stored.MemberID)
+	g.ApplicationToken = cmp.Or(g.ApplicationToken, stored.ApplicationToken)
+	g.ClientEndpoint = cmp.Or(g.ClientEndpoint, stored.ClientEndpoint)
+	g.keepPath(stored)
+	if address.SameEndpoint(stored.ClientEndpoint, g.ClientEndpoint) {
+		// Otherwise g may come from a request that anybody can send. That the
+		// portal was renamed only the authorization server can say.
+		hosts := slices.Clone(stored.FormerHosts)
+		for _, host := range g.FormerHosts {
+			if !slices.Contains(hosts, host) {
+				hosts = append(hosts, host)
+			}
+		}
+		g.FormerHosts = hosts
+	}
+	if g.Fence() == stored.Fence() {
+		g.UserID = cmp.Or(g.UserID, stored.UserID)
+		g.Scope = cmp.Or(g.Scope, stored.Scope)
+		g.Status = cmp.Or(g.Status, stored.Status)
+	}
 }
 
 // keepPath keeps the path of the stored grant's endpoint, if g names the same
@@ -290,18 +313,23 @@ func (g *Grant) dropQuoted(secrets []string) {
 	}
 }
 
-// moveTo makes endpoint the grant's portal and its present one a former
-// address, if the two differ.
-func (g *Grant) moveTo(endpoint string) {
+// moveTo makes endpoint the grant's portal and, if the two differ and it is known
+// to be the same one under another name, its present address a former one:
+// requests to that would go on at endpoint otherwise, which may be a stranger's.
+func (g *Grant) moveTo(endpoint string, renamed bool) {
 	to, err := address.ParseEndpoint(endpoint)
 	if err != nil {
 		return
 	}
 	from, err := address.ParseEndpoint(g.ClientEndpoint)
-	if err == nil && from.Host != to.Host {
+	switch {
+	case err != nil || from.Host == to.Host:
+	case renamed:
 		g.FormerHosts = append(slices.DeleteFunc(g.FormerHosts, func(h string) bool {
 			return h == from.Host || h == to.Host
 		}), from.Host)
+	default:
+		g.FormerHosts = nil
 	}
 	g.ClientEndpoint = to.String()
 }

@@ -199,9 +199,13 @@ func (h *heldGrant) copyToken(s *TokenSource) *oauth2.Token {
 }
 
 // View implements [renew.Outside].
-func (*outside) View(g *heldGrant) renew.View {
-	v := g.grant().view()
+func (o *outside) View(g *heldGrant) renew.View {
+	grant := g.grant()
+	v := grant.view()
 	v.Home = g.portal().Host
+	if err := o.cfg.ownership(grant.ClientID); err != nil {
+		v.Foreign = err.withKey(o.key)
+	}
 	return *v
 }
 

@@ -261,13 +261,11 @@ func (o *outside) Update(ctx context.Context, fn func(context.Context, *heldGran
 	})
 }
 
-// hold returns what is stored, if it is a grant of this application.
+// hold returns what is stored, of whatever application.
 func (o *outside) hold(g *Grant) (*heldGrant, error) {
 	switch {
 	case g == nil:
 		return nil, nil
-	case g.ClientID != "" && g.ClientID != o.cfg.ClientID:
-		return nil, wrongApplication(g.ClientID, o.cfg.ClientID)
 	case isSealed(g.AccessToken) || isSealed(g.RefreshToken):
 		return nil, configError("the Store (%T) has the grant's tokens encrypted, as package sealedstore does: make Config.Store a sealedstore over it, with the key that wrote them", o.cfg.store())
 	}

@@ -189,26 +189,44 @@ func (s *TokenSource) replace(ctx context.Context, g *Grant) error {
 func (c *Config) replacement(stored, g *Grant) (*Grant, error) {
 	next := g.clone()
 	if stored != nil {
-		switch {
-		case stored.RefreshToken != "" && g.RefreshToken == "":
-			return nil, configError("the new grant has no refresh token and the stored one has: it is not given up for an access token")
-		case stored.MemberID != "" && g.MemberID != "" && stored.MemberID != g.MemberID:
-			return nil, configError("the stored grant is of the portal with the member_id %q and the new one of %q: give each portal a key of its own, or delete the stored one with Config.Delete first", redact.Shorten(stored.MemberID), redact.Shorten(g.MemberID))
-		case stored.MemberID != "" && stored.MemberID == g.MemberID:
-			next = stored.merge(g, c.ClientID, c.trustedEndpoint(g.ServerEndpoint))
-			next.keepPath(stored)
-			if !address.SameEndpoint(stored.ClientEndpoint, next.ClientEndpoint) {
-				// g may come from a request that anybody can send. That the portal
-				// was renamed only the authorization server can say.
-				next.FormerHosts = slices.Clone(g.FormerHosts)
-			}
+		if e := c.ownership(stored.ClientID); e != nil && e.kind == ErrMisconfigured {
+			return nil, e
 		}
+		if stored.RefreshToken != "" && g.RefreshToken == "" {
+			return nil, configError("the new grant has no refresh token and the stored one has: it is not given up for an access token")
+		}
+		if err := samePortal(stored, g); err != nil {
+			return nil, err
+		}
+		if c.trustedEndpoint(g.ServerEndpoint) == "" {
+			next.ServerEndpoint = stored.ServerEndpoint
+		}
+		next.keep(stored)
 	}
 	next.ClientID = c.ClientID
 	if u, err := address.ParseEndpoint(next.ClientEndpoint); err == nil {
 		next.ClientEndpoint = u.String()
 	}
 	return next, nil
+}
+
+// samePortal returns an error if g is a grant of another portal than the stored
+// one, as far as the two name theirs: by the member_id, which never changes, or
+// else by the address.
+func samePortal(stored, g *Grant) error {
+	const advice = "give each portal a key of its own, or delete the stored one with Config.Delete first"
+	if stored.MemberID != "" && g.MemberID != "" {
+		if stored.MemberID == g.MemberID {
+			return nil
+		}
+		return configError("the stored grant is of the portal with the member_id %q and the new one of %q: %s", redact.Shorten(stored.MemberID), redact.Shorten(g.MemberID), advice)
+	}
+	was, err := address.ParseEndpoint(stored.ClientEndpoint)
+	is, bad := address.ParseEndpoint(g.ClientEndpoint)
+	if err != nil || bad != nil || was.Host == is.Host || slices.Contains(stored.FormerHosts, is.Host) {
+		return nil
+	}
+	return configError("the stored grant is of the portal at %s and the new one of that at %s, and one of them has no member_id to tell that they are the same: %s", redact.Host(was.Host), redact.Host(is.Host), advice)
 }
 
 // touch notes the use, if none was in the last half of missingLimit: an atomic

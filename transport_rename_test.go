@@ -152,7 +152,7 @@ func renamedTwice(t *testing.T) {
 			for i, at := range []int{1, 0, 1} {
 				<-time.After(21 * time.Second)
 				present = at
-				p.FailTokens(1, b24test.Answer{Status: 200, Body: fmt.Sprintf(`{"access_token":"t%d","refresh_token":"r%d","client_endpoint":%q}`, i, i, endpoints[at])})
+				p.FailTokens(1, b24test.Answer{Status: 200, Body: fmt.Sprintf(`{"access_token":"t%d","refresh_token":"r%d","member_id":"own","client_endpoint":%q}`, i, i, endpoints[at])})
 				for _, e := range endpoints {
 					resp, err := p.over(base).RoundTrip(post(t, e+"m", formType, "a=1"))
 					if got := status(t, resp, err); got != 200 {
@@ -188,7 +188,7 @@ func renameOverOneConnection(t *testing.T) {
 	defer portal.Close()
 	renamed := "http://localhost:" + mustParse(t, portal.URL).Port()
 	p := newProgramAt(t, portal.URL+"/rest/")
-	p.FailTokens(1, b24test.Answer{Status: 200, Body: fmt.Sprintf(`{"access_token":"second","refresh_token":"r","client_endpoint":%q}`, renamed+"/rest/")})
+	p.FailTokens(1, b24test.Answer{Status: 200, Body: fmt.Sprintf(`{"access_token":"second","refresh_token":"r","member_id":"own","client_endpoint":%q}`, renamed+"/rest/")})
 	base := &http.Transport{MaxConnsPerHost: 1}
 	defer base.CloseIdleConnections()
 	l := &leaks{base: base}
@@ -226,7 +226,7 @@ func renameAndReplay(t *testing.T) {
 			return answer(200, "{}"), nil
 		}
 		next := fmt.Sprintf("https://p%d.example/rest/", calls)
-		p.FailTokens(1, b24test.Answer{Status: 200, Body: fmt.Sprintf(`{"access_token":"t%d","refresh_token":"r%[1]d","client_endpoint":%[2]q}`, calls, next)})
+		p.FailTokens(1, b24test.Answer{Status: 200, Body: fmt.Sprintf(`{"access_token":"t%d","refresh_token":"r%[1]d","member_id":"own","client_endpoint":%[2]q}`, calls, next)})
 		resp := answer(302, "")
 		resp.Header.Set("Location", next)
 		return resp, nil

@@ -115,7 +115,7 @@ func (n *notNow) after(f *Failure, fence uint64, now time.Time) {
 		n.fence, n.exchange = 0, n.reload
 	case f.Class == Refused:
 		n.exchange = f.At.Add(verdictValid)
-	case f.Class == Repairable || f.Class == LeaseTooShort || f.Class == Missing:
+	case f.Class == Repairable || f.Class == Foreign || f.Class == LeaseTooShort || f.Class == Missing:
 		n.exchange = now.Add(repairPause)
 	default:
 		n.exchange = now.Add(max(backoff(n.steps), f.RetryAfter))

@@ -45,6 +45,7 @@ type View struct {
 	Access, Refresh string    // the tokens; without a refresh token the access token is used until it is refused
 	Issued, Expiry  time.Time // of the access token
 	Home            string    // the portal's host
+	Foreign         error     // why the grant is not this program's to use, only to replace or delete; nil if it is
 	Marks
 }
 
@@ -90,6 +91,7 @@ const (
 	Repairable                      // permanent until somebody repairs it, without a new grant
 	Refused                         // the server's verdict: this refresh token is dead
 	Missing                         // no grant is stored
+	Foreign                         // what is stored is another program's: Err is its View's
 	Outdated                        // the grant to be saved is older than the one there is
 	NoRefreshToken                  // the token is refused or used up, and nothing can renew it
 	RefusedAgain                    // the portal refuses, or redirects, too soon after a token was renewed for that

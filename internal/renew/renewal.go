@@ -91,6 +91,8 @@ func (s *Source[G]) publish(j *job[G]) {
 func (s *Source[G]) reconcile(j *job[G], stored G) *Failure {
 	own, v := j.cur, s.viewOf(stored)
 	switch {
+	case v != nil && v.Foreign != nil && v.Deleted.IsZero():
+		return &Failure{Class: Foreign, Err: v.Foreign}
 	case v == nil && own == nil:
 		return &Failure{Class: Missing}
 	case v == nil, own != nil && v.FullLineage().OlderThan(s.lineage(own)):

@@ -144,12 +144,12 @@ func (s *Source[G]) Save(ctx context.Context, g G, replace func(over G) (G, erro
 		if own != nil && own.unsaved.Load() {
 			// Saved first: g may be refused, and this Update takes the lease
 			// that a failed save has kept.
-			if f := s.store(ctx, j, s.timeout); f != nil && f.Class != Missing && f.Class != Conflict {
+			if f := s.store(ctx, j, s.timeout); f != nil && f.Class != Missing && f.Class != Conflict && f.Class != Foreign {
 				return f
 			}
 		}
-		return s.overwrite(ctx, j, func(stored G) (G, error) {
-			return s.successor(j, own, stored, replace)
+		return s.overwrite(ctx, j, func(over G) (G, error) {
+			return s.successor(j, own, over, replace)
 		})
 	})
 }
@@ -163,27 +163,33 @@ func (s *Source[G]) Delete(ctx context.Context) *Failure {
 		return f
 	}
 	return s.do(j, func() *Failure {
-		return s.overwrite(ctx, j, func(G) (G, error) {
+		return s.overwrite(ctx, j, func(over G) (G, error) {
 			var none G
-			if j.cur == nil {
+			v := s.viewOf(over)
+			if v == nil || !v.Deleted.IsZero() {
 				return none, nil
 			}
-			l := Lineage{Root: randomRoot()}.over(s.lineage(j.cur))
-			return s.out.With(j.cur.Grant, Marks{Lineage: l, Deleted: time.Now().Round(0).UTC()}), nil
+			l := Lineage{Root: randomRoot()}.over(v.FullLineage())
+			return s.out.With(over, Marks{Lineage: l, Deleted: time.Now().Round(0).UTC()}), nil
 		})
 	})
 }
 
-// overwrite stores what next returns, for the newer one of the source's own
-// grant and the stored one, which is the job's then, nil if there is none.
-func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(stored G) (G, error)) *Failure {
+// overwrite stores what next returns for the grant that is to be replaced: the
+// newer one of the source's own and the stored one, which is the job's then, or a
+// foreign or a deleted one that is stored; the zero G if there is none.
+func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(over G) (G, error)) *Failure {
 	for range maxRounds {
 		var written, none G
 		err := s.update(ctx, j, 0, func(_ context.Context, stored G) (_ G, err error) {
-			if f := s.reconcile(j, stored); f != nil && f.Class != Missing {
+			over := stored
+			switch f := s.reconcile(j, stored); {
+			case f == nil:
+				over = j.cur.Grant
+			case f.Class != Missing && f.Class != Foreign:
 				return none, f
 			}
-			written, err = next(stored)
+			written, err = next(over)
 			return written, err
 		})
 		switch {
@@ -203,10 +209,10 @@ func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(stored G
 	return &Failure{Class: Churning}
 }
 
-// successor returns the grant from elsewhere as it is stored over the job's
-// own, or over a deleted one. own is what the source had at first.
-func (s *Source[G]) successor(j *job[G], own *Current[G], stored G, replace func(over G) (G, error)) (G, error) {
-	var none, over G
+// successor returns the grant from elsewhere as it is stored over another one, a
+// deleted one included. own is what the source had at first.
+func (s *Source[G]) successor(j *job[G], own *Current[G], over G, replace func(over G) (G, error)) (G, error) {
+	var none G
 	v := s.out.View(j.given)
 	m := Marks{Lineage: v.FullLineage()}
 	if own != nil && own.fence == v.Fence() {
@@ -216,17 +222,14 @@ func (s *Source[G]) successor(j *job[G], own *Current[G], stored G, replace func
 	if own != nil {
 		replaced = append(replaced, s.lineage(own))
 	}
-	switch w := s.viewOf(stored); {
-	case j.cur != nil:
-		over = j.cur.Grant
-		replaced = append(replaced, s.lineage(j.cur))
-	case w != nil: // deleted
+	w := s.viewOf(over)
+	if w != nil {
 		replaced = append(replaced, w.FullLineage())
 	}
-	if j.cur != nil && j.cur.fence == v.Fence() {
+	if w != nil && w.Deleted.IsZero() && w.Fence() == v.Fence() {
 		// The very pair: a verdict on it is lifted, one that is not written yet
 		// too.
-		m = Marks{Lineage: s.lineage(j.cur), Refused: Refusal{At: time.Now().Round(0).UTC()}}
+		m = Marks{Lineage: w.FullLineage(), Refused: Refusal{At: time.Now().Round(0).UTC()}}
 	} else {
 		for _, l := range replaced {
 			if m.Lineage.OlderThan(l) {
@@ -236,6 +239,9 @@ func (s *Source[G]) successor(j *job[G], own *Current[G], stored G, replace func
 		if len(replaced) > 0 {
 			m.Lineage = m.Lineage.over(replaced[len(replaced)-1])
 		}
+	}
+	if w != nil && !w.Deleted.IsZero() {
+		over = none // there is nothing in it to keep
 	}
 	g, err := replace(over)
 	if err != nil {
