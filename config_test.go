@@ -166,6 +166,9 @@ func TestAnotherApplicationsGrantIsReplacedOnPurposeAlone(t *testing.T) {
 			if !c.delete && (!strings.Contains(te.Error(), `"app.0"`) || !strings.Contains(te.Error(), `"app.1"`) || te.Key != key) {
 				t.Errorf("%v does not name both applications and the grant", te)
 			}
+			if _, err := config.TokenSource(key).Grant(t.Context()); !errors.Is(err, c.kind) {
+				t.Errorf("Grant = %v, want %v", err, c.kind)
+			}
 			err := config.Save(t.Context(), key, spent())
 			got, lerr := store.Load(t.Context(), key)
 			if lerr != nil {

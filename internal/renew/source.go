@@ -201,8 +201,11 @@ func (s *Source[G]) Stored(ctx context.Context) (G, *Failure) {
 	if err != nil {
 		return none, s.storeFailure(err, c)
 	}
-	if v := s.viewOf(g); v == nil || !v.Deleted.IsZero() {
+	switch v := s.viewOf(g); {
+	case v == nil || !v.Deleted.IsZero():
 		return none, &Failure{Class: Missing}
+	case v.Foreign != nil:
+		return none, &Failure{Class: Foreign, Err: v.Foreign}
 	}
 	return g, nil
 }
