@@ -217,6 +217,14 @@ func (c *Config) Client(key string) *http.Client {
 // will not pass. If ctx ends while Save waits for the Store, the error is ctx's.
 // Saving the stored pair once more is no error, and lifts a verdict on it.
 func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
+	if err := c.checkGiven("Save", key, g); err != nil {
+		return err
+	}
+	return c.TokenSource(key).replace(ctx, g)
+}
+
+// checkGiven finds what is wrong with a grant from elsewhere, by itself.
+func (c *Config) checkGiven(method, key string, g *Grant) error {
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -225,17 +233,15 @@ func (c *Config) Save(ctx context.Context, key string, g *Grant) error {
 	}
 	switch {
 	case g == nil || g.AccessToken == "" && g.RefreshToken == "":
-		return configError("Save was called with a grant without tokens")
+		return configError("%s was called with a grant without tokens", method)
 	case g.ClientID != "" && g.ClientID != c.ClientID:
-		return configError("Save was called with a grant that belongs to the application %q and Config.ClientID is %q: save it with the Config of that application", g.ClientID, c.ClientID)
+		return configError("%s was called with a grant that belongs to the application %q and Config.ClientID is %q: save it with the Config of that application", method, g.ClientID, c.ClientID)
 	}
 	if _, err := address.ParseEndpoint(g.ClientEndpoint); err != nil && (g.ClientEndpoint != "" || g.AccessToken != "") {
-		return configError("Save was called with a grant that names no portal a token may be sent to: %w: set Grant.ClientEndpoint to the address at which the portal's REST methods are reached, such as https://example.bitrix24.com/rest/, and save it again: its tokens are still good", redact.Error(err, c.ClientSecret, g.AccessToken, g.RefreshToken))
+		return configError("%s was called with a grant that names no portal a token may be sent to: %w: set Grant.ClientEndpoint to the address at which the portal's REST methods are reached, such as https://example.bitrix24.com/rest/, and save it again: its tokens are still good", method, redact.Error(err, c.ClientSecret, g.AccessToken, g.RefreshToken))
 	}
-	if _, err := c.tokenURL(g.ServerEndpoint); err != nil {
-		return err
-	}
-	return c.TokenSource(key).replace(ctx, g)
+	_, err := c.tokenURL(g.ServerEndpoint)
+	return err
 }
 
 // Delete deletes the grant stored under key. What it stores in its place is a

@@ -50,14 +50,15 @@ func (x *exchange[G]) wait(d time.Duration) (a fetched[G], ok bool) {
 	}
 }
 
-// fetch has the outside fetch the pair that follows the job's grant, within the
-// bounds of an exchange. From here on ctx does not count, but for its deadline.
-func (s *Source[G]) fetch(ctx context.Context, j *job[G], requested time.Time) (G, *Failure) {
+// fetch has the outside fetch the pair that follows spent, within the bounds of
+// an exchange, unless its token is still good and was not refused. may is asked
+// before anything is spent. From here on ctx does not count, but for its
+// deadline.
+func (s *Source[G]) fetch(ctx context.Context, j *job[G], spent *Current[G], refused bool, requested time.Time, may func() *Failure) (G, *Failure) {
 	send, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	spent := j.cur
-	x := s.beginExchange(send, spent, !spent.serves(j.why, time.Now()), func() *Failure {
-		if f := s.declines(spent, j.why); f != nil {
+	x := s.beginExchange(send, spent, refused, func() *Failure {
+		if f := may(); f != nil {
 			return f
 		}
 		return s.enoughTime(ctx, requested)

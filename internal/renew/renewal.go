@@ -161,7 +161,8 @@ func (s *Source[G]) exchange(j *job[G]) (again bool, _ *Failure) {
 		if j.cur.unsaved.Load() { // an older one is stored: ours goes back before it is spent
 			return j.cur.Grant, nil
 		}
-		next, f := s.fetch(ctx, j, requested)
+		spent := j.cur
+		next, f := s.fetch(ctx, j, spent, !spent.serves(j.why, time.Now()), requested, func() *Failure { return s.declines(spent, j.why) })
 		switch {
 		case f != nil && f.Class == Refused && f.At.IsZero(): // by the server, just now
 			verdict = f

@@ -128,32 +128,6 @@ func (s *Source[G]) flush(ctx context.Context) *Failure {
 	})
 }
 
-// Save stores a grant from elsewhere in place of the one there is, and goes on
-// with it. replace returns g as it is stored over the grant that it replaces,
-// the zero G if there is none.
-// The failure is Outdated if g is older than what there is. An error of replace
-// is what StoreFailure makes of it.
-func (s *Source[G]) Save(ctx context.Context, g G, replace func(over G) (G, error)) *Failure {
-	j, f := s.own(ctx, takeover)
-	if f != nil {
-		return f
-	}
-	j.given = g
-	return s.do(j, func() *Failure {
-		own := j.cur // as it is before what is stored replaces it
-		if own != nil && own.unsaved.Load() {
-			// Saved first: g may be refused, and this Update takes the lease
-			// that a failed save has kept.
-			if f := s.store(ctx, j, s.timeout); f != nil && f.Class != Missing && f.Class != Conflict && f.Class != Foreign {
-				return f
-			}
-		}
-		return s.overwrite(ctx, j, func(over G) (G, error) {
-			return s.successor(j, own, over, replace)
-		})
-	})
-}
-
 // Delete stores a tombstone in place of the grant. Without it a process that
 // still has the pair would bring the grant back, and so would an installation
 // that is delivered again.
@@ -163,7 +137,7 @@ func (s *Source[G]) Delete(ctx context.Context) *Failure {
 		return f
 	}
 	return s.do(j, func() *Failure {
-		return s.overwrite(ctx, j, func(over G) (G, error) {
+		return s.overwrite(ctx, j, func(_ context.Context, over G) (G, error) {
 			var none G
 			v := s.viewOf(over)
 			if v == nil || !v.Deleted.IsZero() {
@@ -178,10 +152,10 @@ func (s *Source[G]) Delete(ctx context.Context) *Failure {
 // overwrite stores what next returns for the grant that is to be replaced: the
 // newer one of the source's own and the stored one, which is the job's then, or a
 // foreign or a deleted one that is stored; the zero G if there is none.
-func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(over G) (G, error)) *Failure {
+func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(ctx context.Context, over G) (G, error)) *Failure {
 	for range maxRounds {
 		var written, none G
-		err := s.update(ctx, j, 0, func(_ context.Context, stored G) (_ G, err error) {
+		err := s.update(ctx, j, 0, func(ctx context.Context, stored G) (_ G, err error) {
 			over := stored
 			switch f := s.reconcile(j, stored); {
 			case f == nil:
@@ -189,7 +163,7 @@ func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(over G) 
 			case f.Class != Missing && f.Class != Foreign:
 				return none, f
 			}
-			written, err = next(over)
+			written, err = next(ctx, over)
 			return written, err
 		})
 		switch {
@@ -207,45 +181,4 @@ func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(over G) 
 		}
 	}
 	return &Failure{Class: Churning}
-}
-
-// successor returns the grant from elsewhere as it is stored over another one, a
-// deleted one included. own is what the source had at first.
-func (s *Source[G]) successor(j *job[G], own *Current[G], over G, replace func(over G) (G, error)) (G, error) {
-	var none G
-	v := s.out.View(j.given)
-	m := Marks{Lineage: v.FullLineage()}
-	if own != nil && own.fence == v.Fence() {
-		m.Lineage = s.lineage(own) // whether it came with that or not
-	}
-	var replaced []Lineage
-	if own != nil {
-		replaced = append(replaced, s.lineage(own))
-	}
-	w := s.viewOf(over)
-	if w != nil {
-		replaced = append(replaced, w.FullLineage())
-	}
-	if w != nil && w.Deleted.IsZero() && w.Fence() == v.Fence() {
-		// The very pair: a verdict on it is lifted, one that is not written yet
-		// too.
-		m = Marks{Lineage: w.FullLineage(), Refused: Refusal{At: time.Now().Round(0).UTC()}}
-	} else {
-		for _, l := range replaced {
-			if m.Lineage.OlderThan(l) {
-				return none, &Failure{Class: Outdated}
-			}
-		}
-		if len(replaced) > 0 {
-			m.Lineage = m.Lineage.over(replaced[len(replaced)-1])
-		}
-	}
-	if w != nil && !w.Deleted.IsZero() {
-		over = none // there is nothing in it to keep
-	}
-	g, err := replace(over)
-	if err != nil {
-		return none, err
-	}
-	return s.out.With(g, m), nil
 }

@@ -1,0 +1,76 @@
+package b24oauth
+
+import (
+	"context"
+	"errors"
+)
+
+// Redeem stores a grant that nobody vouches for, as an installation brings one,
+// once it is proven: it exchanges the grant's refresh token and stores the pair
+// that this brings, which is good for a full hour. [Config.Confirm] vouches for
+// an access token alone, and a user can post his own beside another portal's
+// refresh token; the exchange says whose that is.
+//
+// All of it happens while no other process changes what is stored under key. If
+// that is g, or descends from it, or has replaced it, nothing is exchanged and the
+// error is ErrOutdated: an installation that is delivered a thousand times costs
+// one request, and never the pair that is in use.
+//
+// accept is called with the new grant before it is stored, and what it changes
+// there is stored, such as the UserID; what it returns instead of nil is Redeem's
+// error, nothing is stored, and the pair is lost. It may ask the portal with the
+// new access token whose it is, for a few seconds. Nil accepts every grant.
+//
+// Any other error is as that of [Config.Save], or a *[TokenError] that says why
+// the pair could not be exchanged: ErrReauthorize if the server refuses the
+// refresh token, or says that it is another portal's than g.MemberID. A new pair
+// that the Store does not take is no error: it is used from memory and saved as
+// soon as the Store allows, as after a renewal.
+func (c *Config) Redeem(ctx context.Context, key string, g *Grant, accept func(ctx context.Context, renewed *Grant) error) error {
+	if err := c.checkGiven("Redeem", key, g); err != nil {
+		return err
+	}
+	if g.RefreshToken == "" {
+		return configError("Redeem was called with a grant without a refresh token: nothing can be exchanged")
+	}
+	s := c.TokenSource(key)
+	stored := func(over *heldGrant) *Grant {
+		if over == nil {
+			return nil
+		}
+		return over.grant()
+	}
+	may := func(over *heldGrant) error {
+		_, err := c.replacement(stored(over), g)
+		return err
+	}
+	var refused error
+	f := s.source.Redeem(ctx, s.hold(g), may, func(ctx context.Context, over, next *heldGrant) (*heldGrant, error) {
+		renewed := next.grant()
+		renewed.FormerHosts = nil // g may say anything
+		if accept != nil {
+			if refused = accept(ctx, renewed); refused != nil {
+				return nil, errNotAccepted
+			}
+		}
+		was := stored(over)
+		kept, err := c.replacement(was, renewed)
+		if err != nil {
+			return nil, err
+		}
+		if was != nil && was.MemberID != "" && was.MemberID == renewed.MemberID {
+			was.moveTo(renewed.ClientEndpoint, true) // by the server's own word
+			kept.FormerHosts = was.FormerHosts
+		}
+		return s.hold(kept), nil
+	})
+	switch {
+	case refused != nil:
+		return refused
+	case f != nil:
+		return s.failure(f)
+	}
+	return nil
+}
+
+var errNotAccepted = errors.New("b24oauth: the grant was not accepted")
