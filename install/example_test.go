@@ -1,52 +1,68 @@
 package install_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/b24test"
 	"github.com/b24go/b24oauth/install"
 )
 
-// A handler that stores the grant which an installation brings. The request
-// could come from anybody, so what it brings never replaces a grant: this
-// application belongs to one portal, and is installed there once.
+// A handler of an install page that takes nothing on trust: who has sent the
+// request is asked of the authorization server, and the pair is exchanged before
+// it is stored. A re-installation takes the place of a grant that works or is dead,
+// and one that is delivered again changes nothing.
 func ExampleReadGrant() {
-	config := &b24oauth.Config{ClientID: "local.example", ClientSecret: "made-up"} // a program uses ConfigFromEnv and sets a Store
+	srv := b24test.NewServer() // stands for Bitrix24
+	defer srv.Close()
+	config := srv.Config() // a program uses ConfigFromEnv and sets a Store
+
+	reader := install.Reader{AllowPrivate: true} // for srv, which is on this machine; a program uses install.ReadGrant
 	handler := func(w http.ResponseWriter, r *http.Request) {
-		grant, err := install.ReadGrant(r)
-		if err == nil && grant.ClientEndpoint != "https://example.bitrix24.com/rest/" {
-			err = fmt.Errorf("an installation on another portal, %q", grant.ClientEndpoint)
+		grant, err := reader.ReadGrant(r)
+		if err == nil {
+			_, err = config.Confirm(r.Context(), grant)
 		}
 		if err == nil {
-			_, err = config.TokenSource("example").Grant(r.Context())
-			switch {
-			case err == nil:
-				err = errors.New("the application is installed already")
-			case errors.Is(err, b24oauth.ErrNoGrant):
-				err = config.Save(r.Context(), "example", grant)
-			}
+			err = config.Redeem(r.Context(), "example", grant, func(_ context.Context, renewed *b24oauth.Grant) error {
+				if renewed.UserID != 1 { // who may install the application is the program's to say
+					return errors.New("this user may not install the application")
+				}
+				return nil
+			})
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, b24oauth.ErrOutdated):
+			fmt.Fprint(w, "installed already")
+		case errors.Is(err, b24oauth.ErrContradicted):
+			http.Error(w, "forged", http.StatusForbidden)
+		case err != nil:
 			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
+		default:
+			fmt.Fprint(w, "installed")
 		}
-		fmt.Fprint(w, "installed")
 	}
 
-	post := func(body string) {
-		r := httptest.NewRequest(http.MethodPost, "/install?DOMAIN=example.bitrix24.com&PROTOCOL=1", strings.NewReader(body))
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	post := func(r *http.Request) {
 		w := httptest.NewRecorder()
 		handler(w, r)
-		fmt.Println(strings.TrimSpace(w.Body.String()))
+		fmt.Println(w.Body.String())
 	}
-	post("AUTH_ID=made-up-access&REFRESH_ID=made-up-refresh&AUTH_EXPIRES=3600&member_id=made-up-member")
-	post("AUTH_ID=a-stranger's&REFRESH_ID=a-stranger's&AUTH_EXPIRES=3600&member_id=made-up-member")
+	administrator, user := srv.Install(), srv.Install()
+	post(srv.FrameRequest("https://app.example.com/install", administrator))
+	post(srv.FrameRequest("https://app.example.com/install", administrator))
+	post(srv.FrameRequest("https://app.example.com/install", user))
+	forged := *user
+	forged.MemberID = "another portal's"
+	post(srv.FrameRequest("https://app.example.com/install", &forged))
 	// Output:
 	// installed
-	// the application is installed already
+	// installed already
+	// this user may not install the application
+	//
+	// forged
 }

@@ -1,17 +1,22 @@
-// Package install reads the first tokens of an application on a portal: those
-// that Bitrix24 posts to it when it is installed, or when a user opens it.
+// Package install reads what Bitrix24 posts to an application: the tokens with
+// which it is installed or opened, and the events after that.
+//
+// Nobody vouches for these requests: every user of a portal can read his own
+// tokens and the portal's application token, and post them mixed with others'. Have
+// the authorization server confirm what arrives, and prove its refresh token,
+// before it takes the place of anything:
 //
 //	grant, err := install.ReadGrant(r)
-//
-// Nobody vouches for these requests: anybody can send one that names any
-// portal, with tokens of his own. Never let one replace a stored grant before
-// app.info of the authorization server has confirmed it:
-//
-//	https://oauth.bitrix.info/rest/app.info?auth={the grant's access token}
+//	…
+//	info, err := config.Confirm(ctx, grant)          // whose the access token is
+//	…
+//	err = config.Redeem(ctx, grant.MemberID, grant, func(ctx context.Context, renewed *b24oauth.Grant) error {
+//		… // whose the pair is: a user whom the program accepts, such as an administrator
+//	})
 //
 // What a forged request cannot do is have the client secret sent elsewhere,
-// since [b24oauth.Config.Save] accepts none but the known authorization servers,
-// nor name a private address, such as this machine's, as the portal: that is an
+// since neither accepts other than the known authorization servers, nor name a
+// private address, such as this machine's, as the portal: that is an
 // error unless [Reader.AllowPrivate] is set. Names are not resolved: one may lead
 // to a private address.
 package install
@@ -21,9 +26,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/internal/address"
@@ -31,10 +33,7 @@ import (
 	"github.com/b24go/b24oauth/internal/redact"
 )
 
-// maxBody is how much of a request is read. Bitrix24 sends about 1 KiB.
-const maxBody = 64 << 10
-
-// A Reader reads grants. The zero value is for portals in Bitrix24's cloud and
+// A Reader reads grants and events. The zero value is for portals in Bitrix24's cloud and
 // others on the Internet. It is safe for concurrent use as long as its fields
 // are not changed.
 type Reader struct {
@@ -51,65 +50,81 @@ type Reader struct {
 func ReadGrant(r *http.Request) (*b24oauth.Grant, error) { return Reader{}.ReadGrant(r) }
 
 // ReadGrant returns the grant in a request of Bitrix24's: the POST that opens
-// the application, or its install page, in a frame, or the event
-// ONAPPINSTALL. It reads the request's form, at most 64 KiB of it, and changes
+// the application, or its install page, in a frame, or one of the events that
+// bring a pair of tokens for the application: ONAPPINSTALL, ONAPPUPDATE,
+// ONSUBSCRIPTIONRENEW, ONAPPTEST and ONAPPUSERREADY, whose pair is that of the
+// system user for whom the application is to work, and not the one of the employee
+// who installed it. It reads the request's form, at most 64 KiB of it, and changes
 // nothing else. The lifetime of the access token counts from now. The request
-// proves nothing: see above before the grant is saved.
+// proves nothing: see above before the grant is stored.
 //
-// Any other request is an error, as is one without both tokens, or of a portal
-// at a private address. Errors tell what is missing and no secret. Where else
-// the tokens and the client secret may go is not judged here but by
+// Any other request is an error, as is one without both tokens, with a field of
+// interest twice, or of a portal at a private address. Errors tell what is wrong
+// and no secret. Where else the tokens and the client secret may go is not judged
+// here but by [b24oauth.Config.Confirm], [b24oauth.Config.Redeem] and
 // [b24oauth.Config.Save].
 func (rd Reader) ReadGrant(r *http.Request) (*b24oauth.Grant, error) {
-	now := time.Now().Round(0)
-	if r.Body != nil {
-		r.Body = http.MaxBytesReader(nil, r.Body, maxBody)
-	}
-	if err := r.ParseForm(); err != nil {
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return nil, fmt.Errorf("b24oauth/install: the request is larger than %d KiB", maxBody>>10)
-		}
-		return nil, errors.New("b24oauth/install: the request is no form, or a damaged one") // the error itself may quote it
-	}
-	read := frameGrant
-	if r.PostForm.Has("event") {
-		read = eventGrant
-	}
-	g, err := read(r, now)
+	f, err := readForm(r, maxGrant)
 	if err != nil {
 		return nil, err
 	}
-	// What is no URL to this package is none to Save either, which says so.
-	if u, err := url.Parse(g.ClientEndpoint); err == nil && !rd.AllowPrivate && u.Hostname() != "" && address.IsPrivate(u) {
-		return nil, fmt.Errorf("b24oauth/install: the request names a portal at a private address (host %s): set AllowPrivate of install.Reader if this application is for self-hosted portals in a private network, or for a test", redact.Host(u.Host))
+	if !f.has("event") {
+		return rd.checked(frameGrant(f))
+	}
+	e := readEvent(f)
+	if !bringsPair[e.Name] {
+		return nil, fmt.Errorf("b24oauth/install: the event %.100q brings no pair of tokens for the application: ONAPPINSTALL, ONAPPUPDATE, ONSUBSCRIPTIONRENEW, ONAPPTEST and ONAPPUSERREADY do", e.Name)
+	}
+	return rd.checked(e.Grant, f.err)
+}
+
+// checked returns the grant if it has a pair and its portal may be named.
+func (rd Reader) checked(g *b24oauth.Grant, err error) (*b24oauth.Grant, error) {
+	if err == nil && (g.AccessToken == "" || g.RefreshToken == "") {
+		err = errNoPair
+	}
+	if err == nil {
+		err = rd.checkPortal(g)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return g, nil
 }
 
-var errNoPair = errors.New("b24oauth/install: the request brings no pair of tokens: it must be the POST by which Bitrix24 opens or installs the application, or its event ONAPPINSTALL")
+// checkPortal refuses a portal at a private address. What is no URL to this
+// package is none to Config.Save either, which says so.
+func (rd Reader) checkPortal(g *b24oauth.Grant) error {
+	if u, err := url.Parse(g.ClientEndpoint); err == nil && !rd.AllowPrivate && u.Hostname() != "" && address.IsPrivate(u) {
+		return fmt.Errorf("b24oauth/install: the request names a portal at a private address (host %s): set AllowPrivate of install.Reader if this application is for self-hosted portals in a private network, or for a test", redact.Host(u.Host))
+	}
+	return nil
+}
+
+var errNoPair = errors.New("b24oauth/install: the request brings no pair of tokens: it must be the POST by which Bitrix24 opens or installs the application, or an event that does")
 
 // frameGrant reads the POST that opens a page in a frame.
-func frameGrant(r *http.Request, now time.Time) (*b24oauth.Grant, error) {
-	form := r.PostForm
-	if form.Get("AUTH_ID") == "" || form.Get("REFRESH_ID") == "" {
+func frameGrant(f *form) (*b24oauth.Grant, error) {
+	g := &b24oauth.Grant{
+		MemberID:         f.get("member_id"),
+		ServerEndpoint:   f.get("SERVER_ENDPOINT"),
+		AccessToken:      f.get("AUTH_ID"),
+		RefreshToken:     f.get("REFRESH_ID"),
+		ApplicationToken: f.get("APPLICATION_TOKEN"),
+		Issued:           f.now,
+		Expiry:           f.now.Add(lifetime.Of(f.get("AUTH_EXPIRES"), "", f.now)),
+		Scope:            f.get("APPLICATION_SCOPE"),
+		Status:           f.get("status"),
+	}
+	endpoint, err := frameEndpoint(f.anywhere("DOMAIN"), f.anywhere("PROTOCOL"))
+	switch {
+	case f.err != nil:
+		return nil, f.err
+	case g.AccessToken == "" || g.RefreshToken == "":
 		return nil, errNoPair
 	}
-	endpoint, err := frameEndpoint(r.Form.Get("DOMAIN"), r.Form.Get("PROTOCOL"))
-	if err != nil {
-		return nil, err
-	}
-	return &b24oauth.Grant{
-		MemberID:         form.Get("member_id"),
-		ClientEndpoint:   endpoint,
-		ServerEndpoint:   form.Get("SERVER_ENDPOINT"),
-		AccessToken:      form.Get("AUTH_ID"),
-		RefreshToken:     form.Get("REFRESH_ID"),
-		ApplicationToken: form.Get("APPLICATION_TOKEN"),
-		Issued:           now,
-		Expiry:           now.Add(lifetime.Of(form.Get("AUTH_EXPIRES"), "", now)),
-		Scope:            form.Get("APPLICATION_SCOPE"),
-		Status:           form.Get("status"),
-	}, nil
+	g.ClientEndpoint = endpoint
+	return g, err
 }
 
 // frameEndpoint makes what an event calls client_endpoint out of what a frame
@@ -124,31 +139,4 @@ func frameEndpoint(domain, protocol string) (string, error) {
 		return "", fmt.Errorf("b24oauth/install: the request's DOMAIN is no host: %.100q", domain)
 	}
 	return scheme + "://" + domain + "/rest/", nil
-}
-
-// eventGrant reads the event ONAPPINSTALL.
-func eventGrant(r *http.Request, now time.Time) (*b24oauth.Grant, error) {
-	if event := r.PostForm.Get("event"); !strings.EqualFold(event, "ONAPPINSTALL") {
-		return nil, fmt.Errorf("b24oauth/install: the event %.100q is no installation: only ONAPPINSTALL brings a grant", event)
-	}
-	auth := func(name string) string { return r.PostForm.Get("auth[" + name + "]") }
-	if auth("access_token") == "" || auth("refresh_token") == "" {
-		return nil, errNoPair
-	}
-	g := &b24oauth.Grant{
-		MemberID:         auth("member_id"),
-		ClientEndpoint:   auth("client_endpoint"),
-		ServerEndpoint:   auth("server_endpoint"),
-		AccessToken:      auth("access_token"),
-		RefreshToken:     auth("refresh_token"),
-		ApplicationToken: auth("application_token"),
-		Issued:           now,
-		Expiry:           now.Add(lifetime.Of(auth("expires_in"), auth("expires"), now)),
-		Scope:            auth("scope"),
-		Status:           auth("status"),
-	}
-	if id, err := strconv.ParseInt(auth("user_id"), 10, 64); err == nil {
-		g.UserID = id
-	}
-	return g, nil
 }
