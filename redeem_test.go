@@ -108,6 +108,9 @@ func TestRedeemLeavesWhatIsStoredUnlessThePairIsProven(t *testing.T) {
 		"another portal's refresh token": {before: func(p *program, delivered *b24oauth.Grant) {
 			p.FailTokens(1, b24test.Answer{Status: 200, Body: fmt.Sprintf(`{"access_token":"b","refresh_token":"b2","member_id":"another","client_endpoint":%q}`, delivered.ClientEndpoint)})
 		}, want: b24oauth.ErrReauthorize, spends: 1},
+		"another portal's refresh token, in earnest": {before: func(p *program, delivered *b24oauth.Grant) {
+			delivered.RefreshToken = p.AnotherPortals().RefreshToken
+		}, want: b24oauth.ErrReauthorize, spends: 1},
 		"a dead refresh token":    {before: func(_ *program, delivered *b24oauth.Grant) { delivered.RefreshToken = "made up" }, want: b24oauth.ErrReauthorize, spends: 1},
 		"a server that fails":     {before: func(p *program, _ *b24oauth.Grant) { p.FailTokens(3, b24test.Answer{Status: 500}) }, want: b24oauth.ErrUnavailable, spends: 3},
 		"not accepted":            {accept: errStranger, want: errStranger, spends: 1},

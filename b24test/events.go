@@ -23,6 +23,7 @@ type faults struct {
 	rateLimit   int
 	refuse      int
 	refusal     Answer
+	canned      map[string]Answer // by method
 }
 
 // FailTokens makes the authorization server answer the next n token requests
@@ -82,6 +83,26 @@ func (s *Server) RateLimit(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults.rateLimit = n
+}
+
+// On makes the portal answer every call of a method, such as crm.deal.list, with a,
+// if its token is good, until On is called for that method again. Within a batch
+// a method has no answer of its own.
+func (s *Server) On(method string, a Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.faults.canned == nil {
+		s.faults.canned = make(map[string]Answer)
+	}
+	s.faults.canned[method] = a
+}
+
+// canned returns the answer that On has set.
+func (s *Server) canned(method string) (a Answer, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, ok = s.faults.canned[method]
+	return a, ok
 }
 
 // RefuseNext answers the next n REST calls that reach the portal with a,

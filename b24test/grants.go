@@ -1,6 +1,7 @@
 package b24test
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/b24go/b24oauth"
@@ -19,15 +20,23 @@ const (
 type grants struct {
 	lifetime  time.Duration // of access tokens issued from now on
 	stateless bool
+	removed   bool  // the application was, and with it all tokens
 	users     int64 // ids given out so far
 	access    map[string]*issued
 	refresh   map[string]*issued
 	codes     map[string]*issued
 }
 
+// owner is whose a token is.
+type owner struct {
+	user                         int64
+	employee                     bool   // no administrator
+	clientID, memberID, endpoint string // of another application or portal; empty: the Server's
+}
+
 // issued is an access token, a refresh token or a code.
 type issued struct {
-	user   int64
+	owner
 	expiry time.Time
 	used   bool // exchanged at least once
 	killed bool
@@ -46,17 +55,17 @@ func newGrants() grants {
 
 // pair is what an exchange brings.
 type pair struct {
-	user            int64
+	owner
 	access, refresh string
 	now, expiry     time.Time
 }
 
-// issue makes a new pair of tokens for a user.
-func (g *grants) issue(user int64) pair {
+// issue makes a new pair of tokens.
+func (g *grants) issue(to owner) pair {
 	now := time.Now()
-	p := pair{user, randomHex(35), randomHex(35), now, now.Add(g.lifetime)}
-	g.access[p.access] = &issued{user: user, expiry: p.expiry}
-	g.refresh[p.refresh] = &issued{user: user, expiry: now.Add(refreshLifetime)}
+	p := pair{to, randomHex(35), randomHex(35), now, now.Add(g.lifetime)}
+	g.access[p.access] = &issued{owner: to, expiry: p.expiry}
+	g.refresh[p.refresh] = &issued{owner: to, expiry: now.Add(refreshLifetime)}
 	return p
 }
 
@@ -65,16 +74,60 @@ func (g *grants) newUser() int64 {
 	return g.users
 }
 
-// Install installs the application for a new user of the portal and returns
-// what an installation brings: a pair of tokens and every field of a grant.
+// Install installs the application for a new user of the portal, an administrator,
+// and returns what an installation brings: a pair of tokens and every field of a
+// grant.
 func (s *Server) Install() *b24oauth.Grant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.grants.issue(s.grants.newUser())
+	s.grants.removed = false
+	return s.grantOf(owner{user: s.grants.newUser()})
+}
+
+// Employee returns the grant of a new user who is no administrator, as it comes
+// when he opens the application.
+func (s *Server) Employee() *b24oauth.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.grantOf(owner{user: s.grants.newUser(), employee: true})
+}
+
+// AnotherApplications returns the grant of another application on the same portal,
+// for an administrator: the authorization server knows its tokens too.
+func (s *Server) AnotherApplications() *b24oauth.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.grantOf(owner{user: s.grants.newUser(), clientID: "local.another"})
+}
+
+// AnotherPortals returns the grant of the application on another portal, at
+// https://another.example/rest/, for an administrator there. Nothing serves that
+// portal, but the authorization server knows its tokens and renews them.
+func (s *Server) AnotherPortals() *b24oauth.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.grantOf(owner{user: s.grants.newUser(), memberID: "another-portals-member-id", endpoint: "https://another.example/rest/"})
+}
+
+// Uninstall removes the application from the portal, until the next
+// [Server.Install]: app.info answers 401 NOT_INSTALLED, a portal 401 invalid_token,
+// and no token is renewed any more.
+func (s *Server) Uninstall() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grants.removed = true
+	for _, token := range s.grants.refresh {
+		token.killed = true
+	}
+}
+
+// grantOf issues a grant. It is called with s.mu held.
+func (s *Server) grantOf(o owner) *b24oauth.Grant {
+	p := s.grants.issue(o)
 	return &b24oauth.Grant{
-		ClientID:         s.clientID,
-		MemberID:         s.memberID,
-		ClientEndpoint:   "http://" + s.host + "/rest/",
+		ClientID:         cmp.Or(o.clientID, s.clientID),
+		MemberID:         cmp.Or(o.memberID, s.memberID),
+		ClientEndpoint:   s.endpointOf(o),
 		ServerEndpoint:   "http://" + s.authHost + "/rest/",
 		AccessToken:      p.access,
 		RefreshToken:     p.refresh,
@@ -87,13 +140,18 @@ func (s *Server) Install() *b24oauth.Grant {
 	}
 }
 
+// endpointOf is where the portal of a token is. It is called with s.mu held.
+func (s *Server) endpointOf(o owner) string {
+	return cmp.Or(o.endpoint, "http://"+s.host+"/rest/")
+}
+
 // Code returns an authorization code for a new user, as the browser brings it
 // back in the code flow. It is good for one exchange within 30 s.
 func (s *Server) Code() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	code := randomHex(35)
-	s.grants.codes[code] = &issued{user: s.grants.newUser(), expiry: time.Now().Add(codeLifetime)}
+	s.grants.codes[code] = &issued{owner: owner{user: s.grants.newUser()}, expiry: time.Now().Add(codeLifetime)}
 	return code
 }
 

@@ -12,24 +12,24 @@ import (
 const maxBatch = 50
 
 // run answers a call whose token is good.
-func (c call) run(user int64) Answer {
+func (c call) run(who owner) Answer {
 	if c.method != "batch" {
-		return c.dialect.success(c.started, execute(c.method, c.params, user))
+		return c.dialect.success(c.started, execute(c.method, c.params, who))
 	}
 	if c.dialect == v3 {
-		return c.runBatchV3(user)
+		return c.runBatchV3(who)
 	}
-	return c.runBatch(user)
+	return c.runBatch(who)
 }
 
 // execute is every method there is.
-func execute(method string, params map[string]any, user int64) any {
+func execute(method string, params map[string]any, who owner) any {
 	if method == "profile" {
 		return map[string]any{
-			"ID":        strconv.FormatInt(user, 10),
-			"ADMIN":     true,
+			"ID":        strconv.FormatInt(who.user, 10),
+			"ADMIN":     !who.employee,
 			"NAME":      "Test",
-			"LAST_NAME": "User " + strconv.FormatInt(user, 10),
+			"LAST_NAME": "User " + strconv.FormatInt(who.user, 10),
 		}
 	}
 	echo := make(map[string]any, len(params))
@@ -41,7 +41,7 @@ func execute(method string, params map[string]any, user int64) any {
 
 // runBatch runs the commands in cmd, a list or a map of method?query, and
 // answers under their keys. The error of a command comes under status 200.
-func (c call) runBatch(user int64) Answer {
+func (c call) runBatch(who owner) Answer {
 	commands, keys := batchCommands(c.params["cmd"])
 	if len(keys) > maxBatch {
 		return c.dialect.failure(http.StatusBadRequest, "ERROR_BATCH_LENGTH_EXCEEDED", "Max batch length exceeded")
@@ -56,7 +56,7 @@ func (c call) runBatch(user int64) Answer {
 			})
 			continue
 		}
-		results.set(key, execute(method, parseFields(query), user))
+		results.set(key, execute(method, parseFields(query), who))
 		times.set(key, timing(c.started))
 	}
 	return c.dialect.success(c.started, map[string]any{
@@ -90,13 +90,13 @@ func batchCommands(cmd any) (commands map[string]string, keys []string) {
 }
 
 // runBatchV3 runs a list of {"method":…,"query":{…}} and answers a list.
-func (c call) runBatchV3(user int64) Answer {
+func (c call) runBatchV3(who owner) Answer {
 	results := []any{}
 	for _, item := range c.list {
 		command, _ := item.(map[string]any)
 		method, _ := command["method"].(string)
 		query, _ := command["query"].(map[string]any)
-		results = append(results, execute(method, query, user))
+		results = append(results, execute(method, query, who))
 	}
 	return c.dialect.success(c.started, results)
 }

@@ -1,7 +1,9 @@
 package b24test
 
 import (
+	"cmp"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -107,7 +109,7 @@ func (s *Server) grantAnswer(host, grantType, refresh, code string) Answer {
 	switch {
 	case grantType == "refresh_token" && refresh != "":
 		token := g.refresh[refresh]
-		if token == nil || token.killed || token.used && !g.stateless {
+		if token == nil || token.killed || token.clientID != "" || token.used && !g.stateless {
 			return oauthError(http.StatusBadRequest, "invalid_grant")
 		}
 		if token.expired() {
@@ -115,7 +117,7 @@ func (s *Server) grantAnswer(host, grantType, refresh, code string) Answer {
 		}
 		token.used = true
 		s.rotated++
-		p := g.issue(token.user)
+		p := g.issue(token.owner)
 		answer := s.tokenAnswer(host, p)
 		answer.Expires, answer.UserID = p.expiry.Unix(), p.user
 		return jsonAnswer(http.StatusOK, answer)
@@ -126,7 +128,7 @@ func (s *Server) grantAnswer(host, grantType, refresh, code string) Answer {
 			return oauthError(http.StatusBadRequest, "invalid_grant")
 		}
 		token.used = true
-		return jsonAnswer(http.StatusOK, s.tokenAnswer(host, g.issue(token.user)))
+		return jsonAnswer(http.StatusOK, s.tokenAnswer(host, g.issue(token.owner)))
 
 	case grantType == "" || grantType == "refresh_token" || grantType == "authorization_code":
 		return oauthError(http.StatusBadRequest, "invalid_request")
@@ -153,10 +155,10 @@ type tokenAnswer struct {
 func (s *Server) tokenAnswer(host string, p pair) tokenAnswer {
 	return tokenAnswer{
 		AccessToken:    p.access,
-		ClientEndpoint: "http://" + s.host + "/rest/",
+		ClientEndpoint: s.endpointOf(p.owner),
 		Domain:         host,
 		ExpiresIn:      int64(p.expiry.Sub(p.now) / time.Second),
-		MemberID:       s.memberID,
+		MemberID:       cmp.Or(p.memberID, s.memberID),
 		RefreshToken:   p.refresh,
 		Scope:          scope,
 		ServerEndpoint: "http://" + s.authHost + "/rest/",
@@ -173,26 +175,34 @@ func oauthError(status int, code string) Answer {
 // describe answers app.info: which application and user a token belongs to,
 // and on which portal.
 func (s *Server) describe(c call) Answer {
-	user, refusal, ok := s.authorize(c)
+	s.mu.Lock()
+	removed := s.grants.removed
+	s.mu.Unlock()
+	if removed && c.auth != "" {
+		return c.dialect.denied("NOT_INSTALLED", "Application not installed")
+	}
+	who, refusal, ok := s.authorize(c, true)
 	if !ok {
 		return refusal
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	endpoint := s.endpointOf(who)
+	uri := strings.TrimSuffix(endpoint, "/rest/")
 	return c.dialect.success(c.started, map[string]any{
-		"client_id": s.clientID,
+		"client_id": cmp.Or(who.clientID, s.clientID),
 		"scope":     scope,
 		"expires":   s.grants.access[c.auth].expiry.UTC().Format("2006-01-02T15:04:05-07:00"),
-		"user_id":   user,
+		"user_id":   who.user,
 		"install": map[string]any{
 			"installed":       true,
 			"version":         1,
 			"status":          status,
 			"scope":           scope,
-			"domain":          s.host,
-			"uri":             "http://" + s.host,
-			"client_endpoint": "http://" + s.host + "/rest/",
-			"member_id":       s.memberID,
+			"domain":          uri[strings.LastIndex(uri, "/")+1:],
+			"uri":             uri,
+			"client_endpoint": endpoint,
+			"member_id":       cmp.Or(who.memberID, s.memberID),
 			"member_type":     "b24",
 		},
 	})

@@ -38,12 +38,16 @@ func (s *Server) servePortal(w http.ResponseWriter, r *http.Request, host string
 		s.reply(w, entry, answer)
 		return
 	}
-	user, refusal, ok := s.authorize(c)
+	who, refusal, ok := s.authorize(c, false)
 	if !ok {
 		s.reply(w, entry, refusal)
 		return
 	}
-	s.reply(w, entry, c.run(user))
+	if answer, canned := s.canned(c.method); canned {
+		s.reply(w, entry, answer)
+		return
+	}
+	s.reply(w, entry, c.run(who))
 }
 
 // call is a REST call as the server understands it.
@@ -157,26 +161,26 @@ func (s *Server) intercept(c call) (Answer, bool) {
 	return Answer{}, false
 }
 
-// authorize finds the user that a call acts for, or the answer that refuses
-// it.
-func (s *Server) authorize(c call) (user int64, refusal Answer, ok bool) {
+// authorize finds whom a call acts for, or the answer that refuses it. Only the
+// authorization server knows the tokens of any portal.
+func (s *Server) authorize(c call, anyPortal bool) (who owner, refusal Answer, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	token := s.grants.access[c.auth]
 	switch {
 	case c.webhook != 0 && c.auth == "":
-		return c.webhook, Answer{}, true
+		return owner{user: c.webhook}, Answer{}, true
 	case c.webhook != 0:
 		refusal = c.dialect.denied("INVALID_CREDENTIALS", "Invalid request credentials")
 	case c.auth == "":
 		refusal = c.dialect.denied("NO_AUTH_FOUND", "Wrong authorization data")
-	case token == nil:
+	case token == nil, s.grants.removed, token.memberID != "" && !anyPortal:
 		refusal = c.dialect.denied("invalid_token", "Unable to get application by token")
 	case token.expired():
 		refusal = c.dialect.denied("expired_token", "The access token provided has expired.")
 	default:
-		return token.user, Answer{}, true
+		return token.owner, Answer{}, true
 	}
 	s.refused++
-	return 0, refusal, false
+	return owner{}, refusal, false
 }
