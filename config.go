@@ -20,6 +20,7 @@ import (
 	"github.com/b24go/b24oauth/internal/outgoing"
 	"github.com/b24go/b24oauth/internal/redact"
 	"github.com/b24go/b24oauth/internal/registry"
+	"github.com/b24go/b24oauth/internal/reserved"
 	"github.com/b24go/b24oauth/internal/safehttp"
 )
 
@@ -228,8 +229,8 @@ func (c *Config) checkGiven(method, key string, g *Grant) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	if key == "" {
-		return errEmptyKey
+	if err := checkKey(key); err != nil {
+		return err
 	}
 	switch {
 	case g == nil || g.AccessToken == "" && g.RefreshToken == "":
@@ -274,7 +275,16 @@ func (c *Config) Delete(ctx context.Context, key string) error {
 // Lister it yields one error, which wraps [errors.ErrUnsupported].
 func (c *Config) Keys(ctx context.Context) iter.Seq2[string, error] {
 	if l, ok := c.usedStore().(Lister); ok {
-		return l.Keys(ctx)
+		return func(yield func(string, error) bool) {
+			for key, err := range l.Keys(ctx) {
+				if err == nil && reserved.Is(key) {
+					continue
+				}
+				if !yield(key, err) {
+					return
+				}
+			}
+		}
 	}
 	return func(yield func(string, error) bool) {
 		yield("", fmt.Errorf("b24oauth: Config.Store (%T) cannot list its keys: %w", c.store(), errors.ErrUnsupported))
@@ -340,7 +350,16 @@ func (c *Config) MarshalText() ([]byte, error) {
 	return nil, errors.New("b24oauth: a Config is not marshalled: it contains the client secret")
 }
 
-var errEmptyKey = configError("the grant's key is empty: give each grant a key of its own, such as the portal's member_id")
+// checkKey finds what is wrong with a grant's key.
+func checkKey(key string) error {
+	switch {
+	case key == "":
+		return configError("the grant's key is empty: give each grant a key of its own, such as the portal's member_id")
+	case reserved.Is(key):
+		return configError("the grant's key is one that package install reserves for what is not proven yet: choose another one")
+	}
+	return nil
+}
 
 // ownership says why a stored grant of the application with that ClientID is not
 // to be used; nil if it is this one's.

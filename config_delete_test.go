@@ -3,6 +3,7 @@ package b24oauth_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/reserved"
 )
 
 // remove deletes the program's grant.
@@ -193,6 +195,28 @@ func TestDeletionThatFailsSaysWhoHasToAct(t *testing.T) {
 	}
 	if token(t, p.source) != old {
 		t.Error("the grant is lost though its deletion failed")
+	}
+}
+
+// What an application has received and not proven yet is no grant.
+func TestReservedKeysAreNoGrants(t *testing.T) {
+	p := newProgram(t, func(c *b24oauth.Config) { c.Store = new(b24oauth.MemoryStore) })
+	pending := reserved.Pending(p.config.ClientID, 7)
+	storeDirectly(t, p.config.Store, pending, p.Install())
+	for name, err := range map[string]error{
+		"Save":   p.config.Save(t.Context(), pending, p.Install()),
+		"Redeem": p.config.Redeem(t.Context(), pending, p.Install(), nil),
+		"Delete": p.config.Delete(t.Context(), pending),
+		"Token":  wantFailure(t, p.config.TokenSource(pending), b24oauth.ErrMisconfigured, time.Minute),
+	} {
+		if !errors.Is(err, b24oauth.ErrMisconfigured) || !strings.Contains(err.Error(), "reserves") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for got, err := range p.config.Keys(t.Context()) {
+		if err != nil || got != key {
+			t.Errorf("Keys yields %q, %v", got, err)
+		}
 	}
 }
 

@@ -124,11 +124,11 @@ func (s *TokenSource) noPortal() *TokenError {
 }
 
 func (s *TokenSource) check() error {
-	switch {
-	case s.cfg == nil:
+	if s.cfg == nil {
 		return configError("a TokenSource is made by Config.TokenSource, not by itself")
-	case s.key == "":
-		return errEmptyKey
+	}
+	if err := checkKey(s.key); err != nil {
+		return err
 	}
 	return s.cfg.check()
 }
