@@ -20,11 +20,13 @@ const (
 type grants struct {
 	lifetime  time.Duration // of access tokens issued from now on
 	stateless bool
-	removed   bool  // the application was, and with it all tokens
-	users     int64 // ids given out so far
-	access    map[string]*issued
-	refresh   map[string]*issued
-	codes     map[string]*issued
+	removed   bool // the application was, and with it all tokens
+	// unfinished says that the installation is, until BX24.installFinish.
+	unfinished bool
+	users      int64 // ids given out so far
+	access     map[string]*issued
+	refresh    map[string]*issued
+	codes      map[string]*issued
 }
 
 // owner is whose a token is.
@@ -107,6 +109,14 @@ func (s *Server) AnotherPortals() *b24oauth.Grant {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.grantOf(owner{user: s.grants.newUser(), memberID: "another-portals-member-id", endpoint: "https://another.example/rest/"})
+}
+
+// SetInstalled says whether the installation is finished, as a page does by
+// BX24.installFinish: app.info tells. It is at first.
+func (s *Server) SetInstalled(finished bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grants.unfinished = !finished
 }
 
 // Uninstall removes the application from the portal, until the next

@@ -195,7 +195,7 @@ func (s *Server) describe(c call) Answer {
 		"expires":   s.grants.access[c.auth].expiry.UTC().Format("2006-01-02T15:04:05-07:00"),
 		"user_id":   who.user,
 		"install": map[string]any{
-			"installed":       true,
+			"installed":       !s.grants.unfinished,
 			"version":         1,
 			"status":          status,
 			"scope":           scope,

@@ -15,7 +15,7 @@ import (
 func IsPrivate(u *url.URL) bool {
 	host := (&url.URL{Host: CanonicalHost(u)}).Hostname()
 	if addr, err := netip.ParseAddr(host); err == nil {
-		return !isPublic(addr)
+		return !IsPublic(addr)
 	}
 	host = strings.TrimRight(host, ".")
 	last := host[strings.LastIndexByte(host, '.')+1:]
@@ -37,8 +37,8 @@ func isNumber(last string) bool {
 	return strings.Trim(last, "0123456789") == ""
 }
 
-// isPublic reports whether an address is one of the Internet's.
-func isPublic(addr netip.Addr) bool {
+// IsPublic reports whether an address is one of the Internet's.
+func IsPublic(addr netip.Addr) bool {
 	if addr.Zone() != "" {
 		return false
 	}
