@@ -325,6 +325,9 @@ func (p *persistingSource) Token() (*oauth2.Token, error) {
 
 // StoreFailure implements [renew.Outside].
 func (o *outside) StoreFailure(err error, known ...*heldGrant) *renew.Failure {
+	if r, ok := errors.AsType[*refusal](err); ok {
+		return &renew.Failure{Class: renew.Repairable, Err: r}
+	}
 	if te, ok := errors.AsType[*TokenError](err); ok {
 		return failureOf(te, o.key)
 	}

@@ -3,6 +3,8 @@ package b24oauth
 import (
 	"context"
 	"errors"
+
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 // Redeem stores a grant that nobody vouches for, as an installation brings one,
@@ -19,13 +21,16 @@ import (
 // accept is called with the new grant before it is stored, and what it changes
 // there is stored, such as the UserID; what it returns instead of nil is Redeem's
 // error, nothing is stored, and the pair is lost. It may ask the portal with the
-// new access token whose it is, for a few seconds. Nil accepts every grant.
+// new access token whose it is, for a few seconds; its ctx does not end with the
+// caller's. It may be called again if another process changes the Store meanwhile.
+// Nil accepts every grant.
 //
 // Any other error is as that of [Config.Save], or a *[TokenError] that says why
 // the pair could not be exchanged: ErrReauthorize if the server refuses the
 // refresh token, or says that it is another portal's than g.MemberID. A new pair
 // that the Store does not take is no error: it is used from memory and saved as
-// soon as the Store allows, as after a renewal.
+// soon as the Store allows, as after a renewal. If ctx ends first, the error is
+// ctx's, and what was begun goes on: [Config.Flush] waits for it.
 func (c *Config) Redeem(ctx context.Context, key string, g *Grant, accept func(ctx context.Context, renewed *Grant) error) error {
 	if err := c.checkGiven("Redeem", key, g); err != nil {
 		return err
@@ -44,14 +49,11 @@ func (c *Config) Redeem(ctx context.Context, key string, g *Grant, accept func(c
 		_, err := c.replacement(stored(over), g)
 		return err
 	}
-	var refused error
 	f := s.source.Redeem(ctx, s.hold(g), may, func(ctx context.Context, over, next *heldGrant) (*heldGrant, error) {
 		renewed := next.grant()
 		renewed.FormerHosts = nil // g may say anything
-		if accept != nil {
-			if refused = accept(ctx, renewed); refused != nil {
-				return nil, errNotAccepted
-			}
+		if err := accepted(ctx, accept, renewed); err != nil {
+			return nil, &refusal{err}
 		}
 		was := stored(over)
 		kept, err := c.replacement(was, renewed)
@@ -64,13 +66,29 @@ func (c *Config) Redeem(ctx context.Context, key string, g *Grant, accept func(c
 		}
 		return s.hold(kept), nil
 	})
-	switch {
-	case refused != nil:
-		return refused
-	case f != nil:
-		return s.failure(f)
+	if f == nil {
+		return nil
 	}
-	return nil
+	if r, ok := errors.AsType[*refusal](f.Err); ok {
+		return r.err
+	}
+	return s.failure(f)
 }
 
-var errNotAccepted = errors.New("b24oauth: the grant was not accepted")
+// accepted calls accept, whose panic must not end a job of the package.
+func accepted(ctx context.Context, accept func(context.Context, *Grant) error, renewed *Grant) (err error) {
+	if accept == nil {
+		return nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = configError("the function that accepts a grant panicked: %s", redact.Panic(v))
+		}
+	}()
+	return accept(ctx, renewed)
+}
+
+// refusal is what accept has returned, on its way to the caller.
+type refusal struct{ err error }
+
+func (r *refusal) Error() string { return r.err.Error() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,4 +198,41 @@ func TestRedeemedPairThatIsNotSavedIsKept(t *testing.T) {
 		wantRefreshes(t, p, 1)
 		events.want(t, "save_failed")
 	})
+}
+
+// A browser that goes away, or a program that ends, must not cost the pair that is
+// being bought.
+func TestRedeemGoesOnWithoutItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProgramWithoutGrant(t, with(new(b24oauth.MemoryStore), nil))
+		p.DelayTokens(1, 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		delivered := p.Install()
+		err := p.config.Redeem(ctx, key, delivered, func(ctx context.Context, _ *b24oauth.Grant) error { return ctx.Err() })
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v", err)
+		}
+		if err := p.config.Flush(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if g := stored(t, p); !delivered.OlderThan(g) {
+			t.Errorf("stored %v", g)
+		}
+	})
+}
+
+func TestAPanicOfAcceptIsAnError(t *testing.T) {
+	p := newProgram(t, func(c *b24oauth.Config) { c.Store = new(b24oauth.MemoryStore) })
+	before := stored(t, p)
+	err := p.config.Redeem(t.Context(), key, p.Install(), func(context.Context, *b24oauth.Grant) error { panic("own") })
+	if !errors.Is(err, b24oauth.ErrMisconfigured) || !strings.Contains(err.Error(), "panicked") {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff(before, stored(t, p)); diff != "" {
+		t.Errorf("what was stored has changed:\n%s", diff)
+	}
+	if token(t, p.source) == "" {
+		t.Error("no token")
+	}
 }

@@ -52,8 +52,9 @@ type Handler struct {
 
 	// Installed is called after the grant of an installation was stored under key
 	// and before its page is shown: each version of an application has to bind its
-	// events and placements anew. Its error is logged, and the page says that the
-	// installation failed. Nil: nothing is to be done.
+	// events and placements anew. It may be called more than once for one
+	// installation. Its error is logged, and the page says that the installation
+	// failed. Nil: nothing is to be done.
 	Installed func(ctx context.Context, key string, info *b24oauth.AppInfo) error
 
 	// Page answers the request for a page of the application, once its visitor is
@@ -78,7 +79,8 @@ type Handler struct {
 	ScriptURL string
 
 	// PortalTransport sends the question who a user is to a portal. Nil: one that
-	// connects to public addresses only, unless AllowPrivate is set.
+	// uses no proxy and connects to public addresses only, unless AllowPrivate is
+	// set.
 	PortalTransport http.RoundTripper
 
 	init   sync.Once
@@ -205,8 +207,6 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, memberID string
 	case passes(err):
 		w.Header().Set("Retry-After", "5")
 		h.say(w, http.StatusServiceUnavailable, "Please try again in a moment.")
-	case errors.Is(err, b24oauth.ErrMisconfigured):
-		h.say(w, http.StatusInternalServerError, "The application is not set up: its log says why.")
 	default:
 		h.say(w, http.StatusForbidden, "Please open the application in Bitrix24 again.")
 	}

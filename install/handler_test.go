@@ -241,6 +241,44 @@ func TestAForgedPageOrInstallationStoresNothing(t *testing.T) {
 	}
 }
 
+// No server is asked but the trusted ones, whatever a request names.
+func TestAForgedServerIsNotAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		asked := make(map[string]bool)
+		watch := roundTripper(func(r *http.Request) (*http.Response, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked[r.URL.Host] = true
+			return &http.Response{StatusCode: 401, Body: io.NopCloser(strings.NewReader(`{"error":"invalid_token"}`)), Header: http.Header{}}, nil
+		})
+		config := &b24oauth.Config{ClientID: "app.1", ClientSecret: "secret", Store: new(b24oauth.MemoryStore), TokenClient: &http.Client{Transport: watch}}
+		h := &install.Handler{Config: config, PortalTransport: watch, OnEvent: func(context.Context, *install.Event, install.Sender) { t.Error("an event arrives") }}
+		defer h.Close(context.Background())
+		srv := newServer(t)
+		g := &b24oauth.Grant{MemberID: "m", ClientEndpoint: "https://evil.example/rest/", AccessToken: "a", RefreshToken: "r", ApplicationToken: "t"}
+		for _, server := range []string{"https://evil.example/rest/", "https://oauth.bitrix.info.evil.example/rest/", "https://oauth.bitrix.info@evil.example/", "", "https://oauth.bitrix24.tech/rest/"} {
+			g.ServerEndpoint = server
+			for _, r := range []*http.Request{srv.FrameRequest(handler, g), srv.EventRequest(handler, "ONAPPINSTALL", g, nil), srv.EventRequest(handler, "ONCRMDEALADD", g, nil), srv.EventRequest(handler, "ONAPPUNINSTALL", g, nil), srv.RobotRequest(handler, "c", g)} {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				if w.Code != 200 && w.Code != 403 {
+					t.Errorf("%q: %d %s", server, w.Code, w.Body)
+				}
+				synctest.Wait()
+			}
+		}
+		for host := range asked {
+			if host != "oauth.bitrix.info" && host != "oauth.bitrix24.tech" {
+				t.Errorf("%s was asked", host)
+			}
+		}
+		if len(asked) != 2 {
+			t.Errorf("%v were asked", asked)
+		}
+	})
+}
+
 func TestAnInstallationByEventIsKeptUntilItIsProven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newApplication(t)

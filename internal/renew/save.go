@@ -137,7 +137,7 @@ func (s *Source[G]) Delete(ctx context.Context) *Failure {
 		return f
 	}
 	return s.do(j, func() *Failure {
-		return s.overwrite(ctx, j, func(_ context.Context, over G) (G, error) {
+		return s.overwrite(ctx, j, 0, func(_ context.Context, over G) (G, error) {
 			var none G
 			v := s.viewOf(over)
 			if v == nil || !v.Deleted.IsZero() {
@@ -151,11 +151,12 @@ func (s *Source[G]) Delete(ctx context.Context) *Failure {
 
 // overwrite stores what next returns for the grant that is to be replaced: the
 // newer one of the source's own and the stored one, which is the job's then, or a
-// foreign or a deleted one that is stored; the zero G if there is none.
-func (s *Source[G]) overwrite(ctx context.Context, j *job[G], next func(ctx context.Context, over G) (G, error)) *Failure {
+// foreign or a deleted one that is stored; the zero G if there is none. wait bounds
+// the waiting for exclusivity; 0: only ctx does.
+func (s *Source[G]) overwrite(ctx context.Context, j *job[G], wait time.Duration, next func(ctx context.Context, over G) (G, error)) *Failure {
 	for range maxRounds {
 		var written, none G
-		err := s.update(ctx, j, 0, func(ctx context.Context, stored G) (_ G, err error) {
+		err := s.update(ctx, j, wait, func(ctx context.Context, stored G) (_ G, err error) {
 			over := stored
 			switch f := s.reconcile(j, stored); {
 			case f == nil:

@@ -3,6 +3,8 @@ package renew
 import (
 	"context"
 	"time"
+
+	"github.com/b24go/b24oauth/internal/ctxend"
 )
 
 // A grant from elsewhere, as an installation brings one, may be delivered twice,
@@ -27,7 +29,7 @@ func (s *Source[G]) Save(ctx context.Context, g G, replace func(over G) (G, erro
 		if f != nil {
 			return f
 		}
-		return s.overwrite(ctx, j, func(_ context.Context, over G) (G, error) {
+		return s.overwrite(ctx, j, 0, func(_ context.Context, over G) (G, error) {
 			var none G
 			m, same, f := s.succession(own, over, g)
 			if f != nil {
@@ -53,52 +55,63 @@ func (s *Source[G]) Save(ctx context.Context, g G, replace func(over G) (G, erro
 //
 // The failure is Outdated if g is the grant there is, or older: nothing is spent
 // then. A pair that the Store does not take is used from memory, as after a
-// renewal.
+// renewal. When ctx ends, only the waiting does: what was spent is seen to.
 func (s *Source[G]) Redeem(ctx context.Context, g G, may func(over G) error, replace func(ctx context.Context, over, next G) (G, error)) *Failure {
 	j, f := s.own(ctx, takeover)
 	if f != nil {
 		return f
 	}
 	j.given = g
-	return s.do(j, func() *Failure {
-		own, f := s.settle(ctx, j)
-		if f != nil {
-			return f
+	done := make(chan *Failure, 1)
+	go func() {
+		done <- s.do(j, func() *Failure { return s.redeem(context.WithoutCancel(ctx), j, may, replace) })
+	}()
+	select {
+	case f := <-done:
+		return f
+	case <-ctx.Done():
+		return &Failure{Class: GaveUp, Err: ctxend.Of(ctx)}
+	}
+}
+
+func (s *Source[G]) redeem(ctx context.Context, j *job[G], may func(over G) error, replace func(ctx context.Context, over, next G) (G, error)) *Failure {
+	own, f := s.settle(ctx, j)
+	if f != nil {
+		return f
+	}
+	var none, next, proven G
+	var refused bool
+	requested := time.Now()
+	f = s.overwrite(ctx, j, s.timeout, func(ctx context.Context, over G) (G, error) {
+		m, same, f := s.succession(own, over, j.given)
+		if same {
+			f = &Failure{Class: Outdated}
 		}
-		var none, next, proven G
-		var refused bool
-		requested := time.Now()
-		f = s.overwrite(ctx, j, func(ctx context.Context, over G) (G, error) {
-			m, same, f := s.succession(own, over, g)
-			if same {
-				f = &Failure{Class: Outdated}
-			}
-			if f == nil && next == none {
-				if err := may(s.living(over)); err != nil {
-					return none, err
-				}
-				next, f = s.fetch(ctx, j, s.newCurrent(g, nil), true, requested, func() *Failure { return nil })
-			}
-			if f != nil {
-				return none, f
-			}
-			kept, err := replace(ctx, s.living(over), next)
-			if refused = err != nil; refused {
+		if f == nil && next == none {
+			if err := may(s.living(over)); err != nil {
 				return none, err
 			}
-			m.Lineage = m.Lineage.next()
-			proven = s.out.With(kept, m)
-			return proven, nil
-		})
-		if f == nil || refused || proven == none || f.Class == Outdated {
-			return f
+			next, f = s.fetch(ctx, j, s.newCurrent(j.given, nil), true, requested, func() *Failure { return nil })
 		}
-		// Its refresh token is spent, and this is the only copy of what it bought.
-		j.cur = s.newCurrent(proven, nil)
-		j.cur.unsaved.Store(true)
-		j.note(Event{Kind: NotSaved, Failure: f})
-		return nil
+		if f != nil {
+			return none, f
+		}
+		kept, err := replace(ctx, s.living(over), next)
+		if refused = err != nil; refused {
+			return none, err
+		}
+		m.Lineage = m.Lineage.next()
+		proven = s.out.With(kept, m)
+		return proven, nil
 	})
+	if f == nil || refused || proven == none || f.Class == Outdated {
+		return f
+	}
+	// Its refresh token is spent, and this is the only copy of what it bought.
+	j.cur = s.newCurrent(proven, nil)
+	j.cur.unsaved.Store(true)
+	j.note(Event{Kind: NotSaved, Failure: f})
+	return nil
 }
 
 // settle saves the source's own pair first, if that is unsaved: the grant from
