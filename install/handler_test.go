@@ -572,3 +572,49 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // pendingKey is the key of a slot for what is pending.
 func pendingKey(a *application, slot int) string { return reserved.Pending(a.ClientID(), slot) }
+
+var errBroken = errors.New("disk full")
+
+// brokenStore takes nothing.
+type brokenStore struct{ b24oauth.Store }
+
+func (brokenStore) Update(context.Context, string, func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error)) error {
+	return errBroken
+}
+
+var employeeProfile = b24test.Answer{Status: 200, Body: `{"result":{"ID":"999","ADMIN":false}}`}
+
+// A crowd costs no more than fits.
+func TestTenThousandForgedInstallationsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApplication(t)
+		var mu sync.Mutex
+		codes := make(map[int]int)
+		g := a.Employee()
+		var wg sync.WaitGroup
+		for i := range 10000 {
+			forged := *g
+			forged.AccessToken, forged.RefreshToken = fmt.Sprint("made-up-access-", i), fmt.Sprint("made-up-refresh-", i)
+			r := a.EventRequest(handler, "ONAPPINSTALL", &forged, nil)
+			wg.Go(func() {
+				w := a.send(r)
+				mu.Lock()
+				defer mu.Unlock()
+				codes[w.Code]++
+			})
+		}
+		wg.Wait()
+		settle()
+		if codes[200]+codes[503] != 10000 || len(a.TokenRequests()) != 0 || a.stored(t) != nil {
+			t.Errorf("answers %v, %d token requests, stored %v", codes, len(a.TokenRequests()), a.stored(t))
+		}
+		// And an installation comes through after that.
+		if w := a.send(a.EventRequest(handler, "ONAPPINSTALL", a.Install(), nil)); w.Code != 200 {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		settle()
+		if a.stored(t) == nil {
+			t.Error("not stored")
+		}
+	})
+}

@@ -4,7 +4,6 @@ import (
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -33,13 +32,8 @@ var ErrNoSession = errors.New("b24oauth/install: the request has no session, or 
 // The error is [ErrNoSession].
 func (h *Handler) Session(r *http.Request) (*Session, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	text, mac, ok := strings.Cut(token, ".")
-	got, err := base64.RawURLEncoding.DecodeString(mac)
-	if !strings.EqualFold(scheme, "Bearer") || !ok || err != nil || h.Config == nil || h.Config.ClientSecret == "" || !hmac.Equal(got, h.mac(text)) {
-		return nil, ErrNoSession
-	}
-	data, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil {
+	data, ok := h.unsigned("session", token)
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return nil, ErrNoSession
 	}
 	var s Session
@@ -55,12 +49,13 @@ func (h *Handler) sign(memberID string, user int64) string {
 	if err != nil {
 		panic(err) // strings, a number and a time cannot fail
 	}
-	text := base64.RawURLEncoding.EncodeToString(data)
-	return text + "." + base64.RawURLEncoding.EncodeToString(h.mac(text))
+	return h.signed("session", data)
 }
 
-func (h *Handler) mac(text string) []byte {
-	key, err := hkdf.Key(sha256.New, []byte(h.Config.ClientSecret), nil, "b24oauth/install session", sha256.Size)
+// mac signs a text, with a key of its own for each purpose that all processes of the
+// application can derive from the client secret.
+func (h *Handler) mac(purpose, text string) []byte {
+	key, err := hkdf.Key(sha256.New, []byte(h.Config.ClientSecret), nil, "b24oauth/install "+purpose, sha256.Size)
 	if err != nil {
 		panic(err) // the length is one that it has
 	}
