@@ -74,12 +74,14 @@ func (c *call) renew(g *heldGrant, ambiguous bool, code string) (*current, error
 	ctx := c.req.Context()
 	next, f := c.src.source.Get(ctx, renew.Why{Refused: g.access(), Ambiguous: ambiguous})
 	switch {
-	case f != nil && f.Declined(), !c.out.Again():
+	case f != nil && f.Declined():
+		return nil, nil
+	case f == nil && !next.Grant.isPortal(c.req.URL):
+		return nil, nil // the grant is another portal's now
+	case !c.out.Again(): // asked last, since it ends the sending of the body
 		return nil, nil
 	case f != nil:
 		return nil, c.src.failure(f)
-	case !next.Grant.isPortal(c.req.URL):
-		return nil, nil // the grant is another portal's now
 	}
 	c.replayed = true
 	c.src.cfg.emit(ctx, Event{Kind: EventReplayed, Key: c.src.key, Token: tokenLabel(next.Grant.access()), Code: code})

@@ -39,7 +39,7 @@ func (r *Request) putBody(out *http.Request, m *memory, token Token, n noted) er
 	}
 	src := r.take()
 	if r.goesAsItCame(src, n) {
-		out.Body = src
+		r.letGo(out, src)
 		return nil
 	}
 	r.stream = &stream{src: src, kept: r.req.GetBody == nil}
@@ -52,7 +52,8 @@ func (r *Request) putBody(out *http.Request, m *memory, token Token, n noted) er
 			r.kind = otherBody
 		}
 		if r.goesAsItCame(src, n) && len(r.stream.prefix) == 0 {
-			r.stream, out.Body = nil, src
+			r.stream = nil
+			r.letGo(out, src)
 			return nil
 		}
 	}
@@ -103,7 +104,7 @@ func (r *Request) goesAsItCame(body io.ReadCloser, n noted) bool {
 	case r.kind != otherBody:
 		return false
 	case r.req.GetBody != nil:
-		return isNopCloser(body)
+		return inMemory(body) != nil
 	}
 	return r.prompt && !n.expects && inMemory(body) != nil
 }
@@ -131,16 +132,49 @@ func inMemory(body io.ReadCloser) io.Reader {
 	return nil
 }
 
+// letGo gives the request to send a body as it came. Nobody knows from then on
+// whether it is still being read, and a GetBody may rewind the very reader, as
+// go-retryablehttp's does with a strings.Reader: so the next attempt has what
+// there was of it at first.
+func (r *Request) letGo(out *http.Request, src io.ReadCloser) {
+	out.Body = src
+	if r.req.GetBody != nil {
+		r.atFirst.note(inMemory(src))
+	}
+}
+
+// unread is what is left in a reader that inMemory has returned. It is a value,
+// as nearly no request needs it again.
+type unread struct {
+	noted bool
+	bytes bytes.Reader
+	text  strings.Reader // if there are no bytes
+}
+
+func (u *unread) note(r io.Reader) {
+	u.noted = true
+	switch r := r.(type) {
+	case *bytes.Reader:
+		u.bytes = *r
+	case *bytes.Buffer:
+		u.bytes.Reset(r.Bytes())
+	case *strings.Reader:
+		u.text = *r
+	}
+}
+
+// reader returns another reader of the same.
+func (u unread) reader() io.Reader {
+	if u.bytes.Len() > 0 {
+		return &u.bytes
+	}
+	return &u.text
+}
+
 // ahead returns another reader of what is left in one that inMemory has
 // returned.
 func ahead(r io.Reader) io.Reader {
-	switch r := r.(type) {
-	case *bytes.Reader:
-		c := *r
-		return &c
-	case *strings.Reader:
-		c := *r
-		return &c
-	}
-	return bytes.NewReader(r.(*bytes.Buffer).Bytes())
+	var u unread
+	u.note(r)
+	return u.reader()
 }

@@ -45,7 +45,8 @@ type Request struct {
 	kind      bodyKind
 	stream    *stream       // the body that the present attempt has as a stream; nil if it has none
 	taken     bool          // the caller's body is an attempt's to close
-	another   io.ReadCloser // from GetBody, for the next attempt
+	another   io.ReadCloser // for the next attempt
+	atFirst   unread        // of a body that went on as it came, and has GetBody
 	used      bool          // there was an attempt
 }
 
@@ -56,12 +57,19 @@ func (r *Request) Init(req *http.Request, placement Placement, prompt bool) {
 	r.req, r.placement, r.prompt = req, placement, prompt
 }
 
-// Again reports whether the request can be sent once more.
+// Again reports whether the request can be sent once more. If it has GetBody, the
+// attempt before reads its body no further.
 func (r *Request) Again() bool {
 	switch {
 	case r.bodyless():
 		return true
+	case r.atFirst.noted:
+		r.another = io.NopCloser(r.atFirst.reader())
+		return true
 	case r.req.GetBody != nil:
+		if r.stream != nil && !r.stream.stop(r.req.Context()) {
+			return false
+		}
 		body, err := r.req.GetBody()
 		if err != nil || body == nil {
 			return false

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/b24go/b24oauth/internal/authparam"
 )
@@ -23,8 +24,10 @@ type stream struct {
 	sent    *sentBody  // what has the body at present
 	read    bool       // something of the body has been read
 	closed  bool
-	pending bool // a close was put off
-	over    bool // finish was called, nothing is put off any more
+	pending bool          // a close was put off
+	over    bool          // finish was called, nothing is put off any more
+	reading int           // how many reads of src go on
+	idle    chan struct{} // closed when none does any more; nil if nobody waits for that
 }
 
 // sniff reports whether a JSON object begins the body.
@@ -67,6 +70,60 @@ func (s *stream) again() bool {
 	return true
 }
 
+// stopTime is how long a read of a body that was closed may take to return.
+const stopTime = time.Second
+
+// stop takes the body from the attempt that has it, for one from GetBody to be
+// read. Both may come from the same reader, which GetBody rewinds: so does
+// go-retryablehttp's, with a file. And the attempt may still be reading, since a
+// portal can refuse a token before it has the body. So it reports whether no read
+// goes on, which the body's Close ends, if it is one that can wait.
+func (s *stream) stop(ctx context.Context) bool {
+	s.mu.Lock()
+	s.sent.taken = true
+	s.mu.Unlock()
+	s.close()
+	s.mu.Lock()
+	if s.reading == 0 {
+		s.mu.Unlock()
+		return true
+	}
+	idle := make(chan struct{})
+	s.idle = idle
+	s.mu.Unlock()
+	limit := time.NewTimer(stopTime)
+	defer limit.Stop()
+	select {
+	case <-idle:
+		return true
+	case <-limit.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// begin notes a read of src.
+func (b *sentBody) begin() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.taken || b.closed {
+		return false
+	}
+	b.read = true
+	b.reading++
+	return true
+}
+
+// end notes the end of a read, also of one that panics.
+func (b *sentBody) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reading--; b.reading == 0 && b.idle != nil {
+		close(b.idle)
+		b.idle = nil
+	}
+}
+
 // finish closes the body if no attempt will.
 func (s *stream) finish() {
 	s.mu.Lock()
@@ -103,13 +160,10 @@ var errBodyTaken = errors.New("b24oauth: the request's body was closed, or is be
 // Read implements io.Reader. The prefix comes together with what follows it,
 // or it would be a packet of its own.
 func (b *sentBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	if b.taken || b.closed {
-		b.mu.Unlock()
+	if !b.begin() {
 		return 0, errBodyTaken
 	}
-	b.read = true
-	b.mu.Unlock()
+	defer b.end()
 	n := copy(p, b.prefix[b.at:])
 	b.at += n
 	if n > 0 && n == len(p) {
