@@ -77,7 +77,9 @@ func (s *Source[G]) update(caller context.Context, j *job[G], wait time.Duration
 }
 
 // waitFor returns what ended brings. It gives up the waiting for exclusivity
-// after wait, unless it has begun by then.
+// after wait, unless it has begun by then. It waits for no look at the Store: one
+// that hangs, or panics, says nothing of the Update, which may have come to its
+// end or be spending the refresh token.
 func (s *Source[G]) waitFor(j *job[G], wait time.Duration, began <-chan struct{}, ended <-chan error, cancel context.CancelCauseFunc) error {
 	begun, interval := time.Now(), firstPoll
 	if s.current.Load() == nil {
@@ -91,6 +93,9 @@ func (s *Source[G]) waitFor(j *job[G], wait time.Duration, began <-chan struct{}
 		defer limit.Stop()
 		over = limit.C
 	}
+	looks, stop := context.WithCancel(context.Background())
+	defer stop()
+	var looked <-chan look[G] // nil if none goes on
 	for {
 		select {
 		case err := <-ended:
@@ -105,29 +110,61 @@ func (s *Source[G]) waitFor(j *job[G], wait time.Duration, began <-chan struct{}
 			s.mu.Unlock()
 			return <-ended
 		case <-tick.C:
-			look := time.Now()
-			s.poll(j)
-			now := time.Now()
-			tick.Reset(nextPoll(now.Sub(begun), now.Sub(look)))
+			looked = s.look(looks)
+		case l := <-looked:
+			looked = nil
+			s.publishNewer(j, l)
+			tick.Reset(nextPoll(time.Since(begun), l.took))
 		}
 	}
 }
 
-// poll publishes the stored grant if it is newer than the job's, or the job has
-// none. It reports no error, since what fails here fails in the Update too.
-func (s *Source[G]) poll(j *job[G]) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
-	defer cancel()
-	stored, err := s.out.Load(ctx)
-	if err != nil {
-		return
-	}
+// look is what one look at the Store has found.
+type look[G any] struct {
+	stored G
+	err    error
+	took   time.Duration
+}
+
+// look looks at the Store, on a goroutine of its own.
+func (s *Source[G]) look(ctx context.Context) <-chan look[G] {
+	found := make(chan look[G], 1)
+	go func() {
+		began, l := time.Now(), look[G]{err: &Failure{Class: Vanished}} // if the Store ends the goroutine
+		defer func() {
+			if v := recover(); v != nil {
+				l.err = &PanicError{v, debug.Stack()}
+			}
+			l.took = time.Since(began)
+			found <- l
+		}()
+		ctx, cancel := context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+		l.stored, l.err = s.out.Load(ctx)
+	}()
+	return found
+}
+
+// publishNewer publishes the stored grant if it is newer than the job's, or the
+// job has none. It reports no error, since what fails here fails in the Update
+// too, but a panic, once.
+func (s *Source[G]) publishNewer(j *job[G], l look[G]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch v := s.viewOf(stored); {
-	case j.exclusive || v == nil:
+	if j.exclusive {
+		return
+	}
+	if p, ok := l.err.(*PanicError); ok && !j.broken {
+		j.broken = true
+		j.note(Event{Kind: Broken, Failure: &Failure{Class: Panicked, Err: p}})
+	}
+	if l.err != nil {
+		return
+	}
+	switch v := s.viewOf(l.stored); {
+	case v == nil:
 	case j.cur != nil && s.lineage(j.cur).OlderThan(v.FullLineage()), j.cur == nil && v.Deleted.IsZero():
-		s.reconcile(j, stored)
+		s.reconcile(j, l.stored)
 		s.publish(j)
 	}
 }

@@ -2,6 +2,7 @@ package renew
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -191,4 +192,63 @@ func TestSaveThatWaitsForTheStoreIsNoRenewalThatHangs(t *testing.T) {
 		w.want(<-saved, 0, "Save")
 		w.want(a.token(), 0, "a call")
 	})
+}
+
+// blind is a process whose Loads fail in a way of their own while it waits for
+// exclusivity, which takes a while.
+type blind struct {
+	*process
+	load    func(context.Context)
+	waiting atomic.Bool
+	loads   atomic.Int64
+}
+
+func (b *blind) Load(ctx context.Context) (*grant, error) {
+	if b.waiting.Load() {
+		b.loads.Add(1)
+		b.load(ctx)
+		return nil, context.Cause(ctx)
+	}
+	return b.process.Load(ctx)
+}
+
+func (b *blind) Update(ctx context.Context, fn func(context.Context, *grant) (*grant, error)) error {
+	b.waiting.Store(true)
+	defer b.waiting.Store(false)
+	time.Sleep(150 * time.Millisecond)
+	return b.process.Update(ctx, fn)
+}
+
+// A renewal that has what it waited for is not held up by a look at the Store,
+// nor left to itself, with the refresh token in its hands.
+func TestLookThatFailsInAnyWayIsNotWaitedFor(t *testing.T) {
+	for name, load := range map[string]func(context.Context){
+		"hangs until its end": func(ctx context.Context) { <-ctx.Done() },
+		"hangs for ever":      func(context.Context) { time.Sleep(time.Hour) },
+		"panics":              func(context.Context) { panic("driver") },
+		"ends the goroutine":  func(context.Context) { runtime.Goexit() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				b := &blind{process: w.start("A")[0], load: load}
+				source := newSource(b)
+				source.Get(context.Background(), Look)
+				w.expire()
+				begun := time.Now()
+				_, f := source.Get(context.Background(), Why{})
+				if f != nil || time.Since(begun) > 200*time.Millisecond || w.requests != 1 || b.loads.Load() == 0 {
+					t.Errorf("%v after %v, %d looks and %d exchanges; want the new token after one exchange", f, time.Since(begun), b.loads.Load(), w.requests)
+				}
+				told := 0
+				for _, e := range b.events {
+					if e.Kind == Broken {
+						told++
+					}
+				}
+				if want := name == "panics"; (told == 1) != want || told > 1 {
+					t.Errorf("%d panics are told, want one: %t", told, want)
+				}
+			})
+		})
+	}
 }

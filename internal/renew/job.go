@@ -40,6 +40,7 @@ type job[G comparable] struct {
 	fetched  bool // a pair was fetched
 	unread   bool // the Store could not be read, or has nothing to go on with
 	events   []Event
+	broken   bool // a look at the Store has panicked, which is noted
 
 	hurry     chan struct{} // saving: holds one when somebody waits for the source, and must not wait for the next attempt
 	exclusive bool          // fn of an Update has begun; guarded by Source.mu
