@@ -31,14 +31,14 @@ func (a *application) depart(t *testing.T, portal string) (*http.Cookie, string)
 }
 
 // arrive brings the browser back.
-func (a *application) arrive(c *http.Cookie, query url.Values) (key string, err error, _ *httptest.ResponseRecorder) {
+func (a *application) arrive(c *http.Cookie, query url.Values) (key string, _ *httptest.ResponseRecorder, err error) {
 	r := httptest.NewRequest("GET", "https://app.example.com/callback?"+query.Encode(), nil)
 	if c != nil {
 		r.AddCookie(c)
 	}
 	w := httptest.NewRecorder()
 	a.CallbackHandler(func(_ http.ResponseWriter, _ *http.Request, k string, e error) { key, err = k, e }).ServeHTTP(w, r)
-	return key, err, w
+	return key, w, err
 }
 
 func TestACodeIsTakenFromTheBrowserThatWasSent(t *testing.T) {
@@ -70,14 +70,14 @@ func TestACodeIsTakenFromTheBrowserThatWasSent(t *testing.T) {
 			"a cookie that was changed": {&changed, answer},
 			"another application's":     {foreign, with("state", foreignState)},
 		} {
-			if key, err, _ := a.arrive(c.cookie, c.query); err == nil || key != "" || !strings.Contains(err.Error(), "begin anew") {
+			if key, _, err := a.arrive(c.cookie, c.query); err == nil || key != "" || !strings.Contains(err.Error(), "begin anew") {
 				t.Errorf("%s: %q, %v", name, key, err)
 			}
 		}
 		if n := len(a.TokenRequests()); n != 0 {
 			t.Fatalf("%d token requests: a code was spent", n)
 		}
-		key, err, w := a.arrive(cookie, answer)
+		key, w, err := a.arrive(cookie, answer)
 		if err != nil || key != a.key() {
 			t.Fatalf("%q, %v", key, err)
 		}
@@ -87,13 +87,13 @@ func TestACodeIsTakenFromTheBrowserThatWasSent(t *testing.T) {
 		if c := w.Result().Cookies()[0]; c.MaxAge >= 0 || c.Value != "" {
 			t.Errorf("the cookie stays: %+v", c)
 		}
-		if _, err, _ := a.arrive(cookie, answer); !errors.Is(err, b24oauth.ErrReauthorize) {
+		if _, _, err := a.arrive(cookie, answer); !errors.Is(err, b24oauth.ErrReauthorize) {
 			t.Errorf("the code again: %v", err)
 		}
 		cookie, state = a.depart(t, a.URL())
 		time.Sleep(10 * time.Minute)
 		answer.Set("state", state)
-		if _, err, _ := a.arrive(cookie, answer); err == nil || !strings.Contains(err.Error(), "begin anew") {
+		if _, _, err := a.arrive(cookie, answer); err == nil || !strings.Contains(err.Error(), "begin anew") {
 			t.Errorf("after ten minutes: %v", err)
 		}
 	})
@@ -105,7 +105,7 @@ func TestACodeIsNotSpentForAStoreThatTakesNothing(t *testing.T) {
 		host, _ := url.Parse(a.URL())
 		cookie, state := a.depart(t, a.URL())
 		a.Handler.Config.Store = brokenStore{a.store}
-		_, err, _ := a.arrive(cookie, url.Values{"code": {a.Code()}, "state": {state}, "domain": {host.Host}})
+		_, _, err := a.arrive(cookie, url.Values{"code": {a.Code()}, "state": {state}, "domain": {host.Host}})
 		if !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "not spent") || len(a.TokenRequests()) != 0 {
 			t.Errorf("%v, %d token requests", err, len(a.TokenRequests()))
 		}
@@ -137,7 +137,7 @@ func TestAnEmployeesCodeReplacesNothing(t *testing.T) {
 		a.On("profile", employeeProfile)
 		host, _ := url.Parse(a.URL())
 		cookie, state := a.depart(t, a.URL())
-		if _, err, _ := a.arrive(cookie, url.Values{"code": {a.Code()}, "state": {state}, "domain": {host.Host}}); err == nil || !strings.Contains(err.Error(), "no administrator") {
+		if _, _, err := a.arrive(cookie, url.Values{"code": {a.Code()}, "state": {state}, "domain": {host.Host}}); err == nil || !strings.Contains(err.Error(), "no administrator") {
 			t.Errorf("%v", err)
 		}
 		if a.stored(t).RefreshToken != before.RefreshToken {
