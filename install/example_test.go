@@ -66,3 +66,41 @@ func ExampleReadGrant() {
 	//
 	// forged
 }
+
+// One handler for all addresses that Bitrix24 calls. What it cannot prove it
+// refuses or drops, and says why in Config.Logger.
+func ExampleHandler() {
+	srv := b24test.NewServer() // stands for Bitrix24
+	defer srv.Close()
+	config := srv.Config() // a program uses ConfigFromEnv and sets a Store
+
+	handler := &install.Handler{
+		Config:       config,
+		AllowPrivate: true, // for srv, which is on this machine
+		Page: func(w http.ResponseWriter, r *http.Request, v *install.Visit) {
+			fmt.Fprintf(w, "hello, user %d", v.UserID)
+		},
+	}
+	if err := handler.Resume(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/bitrix", handler)
+
+	for _, user := range []*b24oauth.Grant{srv.Install(), srv.Employee()} {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, srv.FrameRequest("https://app.example.com/bitrix", user))
+		fmt.Println(w.Body.String())
+	}
+	resp, err := srv.HTTPClient(config, install.Key(srv.ClientID(), srv.Install().MemberID)).Get(srv.Endpoint() + "crm.deal.list")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output:
+	// hello, user 1
+	// hello, user 2
+	// 200 OK
+}

@@ -23,6 +23,10 @@ const (
 	pendingFor   = time.Hour // as long as an access token lives, without which nothing is proven
 	firstPause   = time.Second
 	lastPause    = time.Minute
+
+	// freeBudget is for a slot of which a process that was killed may have the
+	// lease. What stays in it is found to be older when it is proven again.
+	freeBudget = 5 * time.Second
 )
 
 var errFull = errors.New("b24oauth/install: as many requests as fit are being worked on, or pending")
@@ -159,7 +163,9 @@ func (h *Handler) seeTo(ctx context.Context, slot int, g *b24oauth.Grant) {
 			return
 		}
 	}
-	if err := h.free(context.WithoutCancel(ctx), slot, g); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), freeBudget)
+	defer cancel()
+	if err := h.free(ctx, slot, g); err != nil {
 		h.log(ctx, "what was pending stays in the Store, for an hour at most", g.MemberID, err)
 	}
 }
