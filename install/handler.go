@@ -46,6 +46,12 @@ type Handler struct {
 	// the portal.
 	Key func(clientID, memberID string) string
 
+	// KeyOfUser returns the key of a user's own grant, for programs that act in the
+	// name of the user who visits them: the pair that a page brings is proven and
+	// stored there, unless a working grant of the user is. It must return no key that
+	// Key returns. Nil: no user's grant is stored.
+	KeyOfUser func(clientID, memberID string, userID int64) string
+
 	// AllowPrivate takes portals at a private address too, as [Reader] says, and
 	// connects to such an address.
 	AllowPrivate bool

@@ -618,3 +618,73 @@ func TestTenThousandForgedInstallationsAreBounded(t *testing.T) {
 		}
 	})
 }
+
+func TestAUsersOwnGrantIsKeptUnderAKeyOfHisOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApplication(t)
+		a.KeyOfUser = func(clientID, memberID string, user int64) string {
+			return fmt.Sprint(install.Key(clientID, memberID), "/", user)
+		}
+		var visit *install.Visit
+		a.Page = func(_ http.ResponseWriter, _ *http.Request, v *install.Visit) { visit = v }
+		a.send(a.FrameRequest(handler, a.Install()))
+		portals := a.stored(t)
+		employee := a.Employee()
+		for range 3 {
+			if w := a.send(a.FrameRequest(handler, employee)); w.Code != 200 {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+		}
+		g, err := a.Handler.Config.TokenSource(visit.UserKey).Grant(t.Context())
+		if err != nil || g.UserID != employee.UserID || g.RefreshToken == employee.RefreshToken || a.Refreshes() != 2 {
+			t.Errorf("%v, %v, %d refreshes", g, err, a.Refreshes())
+		}
+		mixed := *a.Employee()
+		mixed.RefreshToken = a.Employee().RefreshToken
+		if w := a.send(a.FrameRequest(handler, &mixed)); w.Code != 403 {
+			t.Errorf("a mixed pair: %d", w.Code)
+		}
+		if a.stored(t).RefreshToken != portals.RefreshToken {
+			t.Error("the portal's grant was replaced")
+		}
+	})
+}
+
+// Whatever arrives, something is answered, and nothing is stored for it.
+func FuzzHandler(f *testing.F) {
+	srv := newServer(f)
+	g := srv.Install()
+	for _, r := range []*http.Request{srv.FrameRequest(handler, g), srv.EventRequest(handler, "ONAPPINSTALL", g, nil), srv.EventRequest(handler, "ONAPPUNINSTALL", g, nil), srv.UserReadyRequest(handler, g, g), srv.RobotRequest(handler, "c", g)} {
+		if err := r.ParseForm(); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(r.URL.RawQuery, r.PostForm.Encode())
+	}
+	refuse := roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 401, Body: io.NopCloser(strings.NewReader(`{"error":"invalid_token"}`)), Header: http.Header{}}, nil
+	})
+	f.Fuzz(func(t *testing.T, query, body string) {
+		store := new(b24oauth.MemoryStore)
+		h := &install.Handler{
+			Config:          &b24oauth.Config{ClientID: "app.1", ClientSecret: "secret", Store: store, TokenClient: &http.Client{Transport: refuse}},
+			AllowPrivate:    true,
+			PortalTransport: refuse,
+			OnEvent: func(context.Context, *install.Event, install.Sender) {
+				t.Error("an event arrives that nobody vouches for")
+			},
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, request(query, body))
+		if err := h.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		switch w.Code {
+		case 200, 400, 403, 413, 503:
+		default:
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		for key := range h.Config.Keys(context.Background()) {
+			t.Errorf("stored under %q", key)
+		}
+	})
+}

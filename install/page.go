@@ -20,6 +20,11 @@ type Visit struct {
 	Info   *b24oauth.AppInfo // the portal and the application there
 	UserID int64             // never 0
 
+	// UserKey is the key of the user's own grant, if Handler.KeyOfUser is set and
+	// there is one: the pair with which a user installs the application is the
+	// portal's, and he has one of his own from his next visit on.
+	UserKey string
+
 	// Placement is where the page is shown and PlacementOptions what Bitrix24 says
 	// of that, as JSON, such as the number of a deal. The user can make up either.
 	Placement, PlacementOptions string
@@ -83,6 +88,13 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, f *form) {
 		h.refuse(w, r, g.MemberID, err)
 		return
 	}
+	userKey := ""
+	if h.KeyOfUser != nil && !installing {
+		if userKey, err = h.keepUsers(ctx, p, g); err != nil {
+			h.refuse(w, r, g.MemberID, err)
+			return
+		}
+	}
 	h.allowFrame(w, p.info)
 	if installing && h.Installed != nil {
 		if err := h.Installed(ctx, p.key, p.info); err != nil {
@@ -98,7 +110,7 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, f *form) {
 		h.show(w, pageData{})
 	default:
 		h.Page(w, r, &Visit{
-			Key: p.key, Info: p.info, UserID: p.user,
+			Key: p.key, Info: p.info, UserID: p.user, UserKey: userKey,
 			Placement: f.get("PLACEMENT"), PlacementOptions: f.get("PLACEMENT_OPTIONS"),
 			token: h.sign(p.info.MemberID, p.user),
 		})

@@ -67,6 +67,31 @@ func (h *Handler) install(ctx context.Context, p *proof, g *b24oauth.Grant) erro
 	return err
 }
 
+// keepUsers stores the pair that follows that of the user who visits, under a key of
+// his own, unless a working one is there.
+func (h *Handler) keepUsers(ctx context.Context, p *proof, g *b24oauth.Grant) (key string, _ error) {
+	key = h.KeyOfUser(h.Config.ClientID, p.info.MemberID, p.user)
+	have, err := h.Config.TokenSource(key).Grant(ctx)
+	switch {
+	case err == nil && have.Refused.Code == "":
+		return key, nil
+	case err != nil && !errors.Is(err, b24oauth.ErrNoGrant) && !errors.Is(err, b24oauth.ErrReauthorize):
+		return "", err
+	}
+	err = h.Config.Redeem(ctx, key, g, func(ctx context.Context, renewed *b24oauth.Grant) error {
+		after, err := h.askUserAfter(ctx, renewed)
+		if err == nil && after.id != p.user {
+			err = fmt.Errorf("b24oauth/install: the refresh token is of the user %d and the access token of %d, so the pair is not stored", after.id, p.user)
+		}
+		renewed.UserID = after.id
+		return err
+	})
+	if err != nil && !errors.Is(err, b24oauth.ErrOutdated) {
+		return "", err
+	}
+	return key, nil
+}
+
 // adoptSystemUser stores the pair that follows that of a system user, if the
 // program takes it for one.
 func (h *Handler) adoptSystemUser(ctx context.Context, p *proof, g *b24oauth.Grant) error {

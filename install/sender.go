@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/redact"
 )
 
 // Sender is who an event is from, as far as that is proven.
@@ -56,7 +57,7 @@ func (h *Handler) handOn(w http.ResponseWriter, r *http.Request, e *Event) {
 		from, err := h.sender(ctx, e)
 		switch {
 		case err != nil:
-			h.log(ctx, "the event "+e.Name+" was dropped", e.Grant.MemberID, err)
+			h.log(ctx, "the event "+redact.Shorten(e.Name)+" was dropped", e.Grant.MemberID, err)
 		case e.Name == uninstalled:
 			if err := h.uninstall(ctx, from.Key); err != nil {
 				h.log(ctx, "whether the application was removed is not known", e.Grant.MemberID, err)
