@@ -12,6 +12,9 @@ import (
 // servePortal is the portal at one of its addresses: the present one answers,
 // a former one redirects.
 func (s *Server) servePortal(w http.ResponseWriter, r *http.Request, host string) {
+	if s.servePage(w, r) {
+		return
+	}
 	entry, body, err := s.arrive(r)
 	if err != nil {
 		s.refuseBody(w, entry, err)

@@ -66,6 +66,7 @@ type Server struct {
 	sites    []*site
 	host     string // the portal's present one
 	grants   grants
+	frames   map[string]frame // by path
 	faults   faults
 	calls    []*Request
 	tokens   []*Request
