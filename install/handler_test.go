@@ -688,3 +688,46 @@ func FuzzHandler(f *testing.F) {
 		}
 	})
 }
+
+// What was believed once is not believed again when it is older.
+func TestAReplayedInstallationRevivesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApplication(t)
+		first, second := a.Install(), a.Install()
+		replay := func(when string, want string) {
+			t.Helper()
+			for _, r := range []*http.Request{a.FrameRequest(handler, first), a.EventRequest(handler, "ONAPPINSTALL", first, nil), a.EventRequest(handler, "ONAPPUPDATE", first, nil)} {
+				a.send(r)
+				settle()
+				got := ""
+				if g := a.stored(t); g != nil {
+					got = g.RefreshToken
+				}
+				if got != want {
+					t.Errorf("%s: another grant is stored", when)
+				}
+			}
+		}
+		a.SetInstalled(false)
+		a.send(a.FrameRequest(handler, first))
+		replay("at once", a.stored(t).RefreshToken)
+		if _, err := a.Handler.Config.TokenSource(a.key()).Renew(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		replay("after a renewal", a.stored(t).RefreshToken)
+		a.send(a.FrameRequest(handler, second))
+		if a.stored(t).UserID != second.UserID {
+			t.Fatal("the second installation is not stored")
+		}
+		replay("after another installation", a.stored(t).RefreshToken)
+		if err := a.Handler.Config.Delete(t.Context(), a.key()); err != nil {
+			t.Fatal(err)
+		}
+		replay("after Delete", "")
+		time.Sleep(2 * time.Hour)
+		replay("two hours later", "")
+		if a.Refreshes() != 3 {
+			t.Errorf("%d refreshes, want 3: two installations and a renewal", a.Refreshes())
+		}
+	})
+}
