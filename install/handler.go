@@ -101,7 +101,7 @@ type Handler struct {
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	working sync.WaitGroup
-	proving map[int]bool // the pending slots that this process works on
+	proving map[int]string // what this process works on in the pending slots, by its fence
 	senders senders
 }
 
@@ -122,7 +122,7 @@ func (h *Handler) start() {
 	h.init.Do(func() {
 		h.ctx, h.cancel = context.WithCancel(context.Background())
 		h.pages, h.events, h.keeps = make(chan struct{}, pagesAtOnce), make(chan struct{}, eventsAtOnce), make(chan struct{}, keepsAtOnce)
-		h.proving = make(map[int]bool)
+		h.proving = make(map[int]string)
 		h.client = portalClient(h.PortalTransport, h.AllowPrivate)
 	})
 }

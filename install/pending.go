@@ -112,34 +112,36 @@ func (h *Handler) Resume(ctx context.Context) error {
 }
 
 // pursue proves what is pending in a slot, detached, unless this process does
-// already. It is false if the Handler is closed.
+// already. It is false if the Handler is closed. A slot is used again as soon as it
+// is free, so that what counts is what is in it.
 func (h *Handler) pursue(slot int, g *b24oauth.Grant) bool {
+	fence := g.Fence()
 	h.mu.Lock()
-	proving := h.proving[slot]
-	h.proving[slot] = true
+	proving := h.proving[slot] == fence
+	h.proving[slot] = fence
 	h.mu.Unlock()
 	if proving {
 		return true
 	}
-	begun := h.detach(func(ctx context.Context) {
-		defer h.proved(slot)
-		h.seeTo(ctx, slot, g)
-	})
+	begun := h.detach(func(ctx context.Context) { h.seeTo(ctx, slot, g) })
 	if !begun {
-		h.proved(slot)
+		h.proved(slot, fence)
 	}
 	return begun
 }
 
-func (h *Handler) proved(slot int) {
+func (h *Handler) proved(slot int, fence string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.proving, slot)
+	if h.proving[slot] == fence {
+		delete(h.proving, slot)
+	}
 }
 
 // seeTo proves what is pending, again and again while the answer is none, until
 // its access token is used up, and frees the slot. When ctx ends it stays.
 func (h *Handler) seeTo(ctx context.Context, slot int, g *b24oauth.Grant) {
+	defer h.proved(slot, g.Fence())
 	end := g.Issued.Add(pendingFor)
 	event := g.Status
 	delivered := *g
@@ -163,6 +165,8 @@ func (h *Handler) seeTo(ctx context.Context, slot int, g *b24oauth.Grant) {
 			return
 		}
 	}
+	// Before the slot is free: whoever takes it then is to be seen to.
+	h.proved(slot, g.Fence())
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), freeBudget)
 	defer cancel()
 	if err := h.free(ctx, slot, g); err != nil {
