@@ -1,0 +1,76 @@
+package install_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/b24go/b24oauth"
+)
+
+// slotStore lets a test act right after a slot was freed.
+type slotStore struct {
+	b24oauth.Store
+	mu    sync.Mutex
+	freed func()
+}
+
+func (s *slotStore) Update(ctx context.Context, key string, fn func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error)) error {
+	deleted := false
+	err := s.Store.Update(ctx, key, func(ctx context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+		next, err := fn(ctx, g)
+		deleted = err == b24oauth.ErrDelete
+		return next, err
+	})
+	s.mu.Lock()
+	then := s.freed
+	if deleted {
+		s.freed = nil
+	}
+	s.mu.Unlock()
+	if deleted && then != nil {
+		then()
+	}
+	return err
+}
+
+// freedSlot is the first slot for a refresh token.
+func freedSlot(token string) int {
+	sum := sha256.Sum256([]byte(token))
+	return int(binary.BigEndian.Uint32(sum[:]) % 64)
+}
+
+// taken for that one.
+func TestASlotThatWasJustFreedIsProvenForTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApplication(t)
+		s := &slotStore{Store: a.store}
+		a.store = s
+		a.restart(t)
+		forged := *a.Employee()
+		forged.AccessToken = "made-up-access-token"
+		// All slots but the one that is freed are taken, so that the installation
+		// gets that one.
+		held := &b24oauth.Grant{AccessToken: "x", RefreshToken: "held", Issued: time.Now()}
+		s.freed = func() {
+			for slot := range 64 {
+				if slot == freedSlot(forged.RefreshToken) {
+					continue
+				}
+				s.Store.Update(context.Background(), pendingKey(a, slot), func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) { return held, nil })
+			}
+			if w := a.send(a.EventRequest(handler, "ONAPPINSTALL", a.Install(), nil)); w.Code != 200 {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+		}
+		a.send(a.EventRequest(handler, "ONAPPINSTALL", &forged, nil))
+		time.Sleep(time.Minute)
+		if a.stored(t) == nil {
+			t.Error("the installation was answered 200 and nobody proves it")
+		}
+	})
+}
