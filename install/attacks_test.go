@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/install"
 )
 
 // slotStore lets a test act right after a slot was freed.
@@ -71,6 +73,28 @@ func TestASlotThatWasJustFreedIsProvenForTheNext(t *testing.T) {
 		time.Sleep(time.Minute)
 		if a.stored(t) == nil {
 			t.Error("the installation was answered 200 and nobody proves it")
+		}
+	})
+}
+
+// nothing else.
+func TestAPanicOfTheProgramsEndsOnlyItsEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApplication(t)
+		admin := a.Install()
+		a.Installed = func(context.Context, string, *b24oauth.AppInfo) error { panic("Installed") }
+		a.OnEvent = func(context.Context, *install.Event, install.Sender) { panic("OnEvent") }
+		a.send(a.EventRequest(handler, "ONAPPINSTALL", admin, nil))
+		settle()
+		a.send(a.EventRequest(handler, "ONCRMDEALADD", a.Employee(), nil))
+		settle()
+		if a.stored(t) == nil || !strings.Contains(a.log.String(), "panicked") {
+			t.Errorf("stored %v, log %s", a.stored(t), a.log.String())
+		}
+		for slot := range 64 {
+			if _, err := a.store.Load(t.Context(), pendingKey(a, slot)); err == nil {
+				t.Error("it is pending still, and panics again after a restart")
+			}
 		}
 	})
 }

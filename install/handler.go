@@ -3,9 +3,11 @@ package install
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"mime"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -158,6 +160,18 @@ func (h *Handler) detach(work func(context.Context)) bool {
 	}
 	h.working.Go(func() { work(h.ctx) })
 	return true
+}
+
+// guarded calls what may call a function of the program's, after the answer to a
+// request: its panic there would end the program, and again after each restart, and
+// users of a portal choose what it gets. As in net/http, it ends that request alone.
+func guarded(work func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("b24oauth/install: a function of the program panicked: %s\n%s", redact.Panic(v), debug.Stack())
+		}
+	}()
+	return work()
 }
 
 // ServeHTTP implements [http.Handler].

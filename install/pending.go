@@ -147,7 +147,7 @@ func (h *Handler) seeTo(ctx context.Context, slot int, g *b24oauth.Grant) {
 	delivered := *g
 	delivered.Status = ""
 	for pause := firstPause; time.Now().Before(end); pause = min(2*pause, lastPause) {
-		err := h.prove(ctx, event, &delivered)
+		err := guarded(func() error { return h.prove(ctx, event, &delivered) })
 		if ctx.Err() != nil {
 			return
 		}

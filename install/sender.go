@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -54,16 +55,22 @@ func (h *Handler) handOn(w http.ResponseWriter, r *http.Request, e *Event) {
 	}
 	begun := h.detach(func(ctx context.Context) {
 		defer func() { <-h.events }()
-		from, err := h.sender(ctx, e)
-		switch {
-		case err != nil:
-			h.log(ctx, "the event "+redact.Shorten(e.Name)+" was dropped", e.Grant.MemberID, err)
-		case e.Name == uninstalled:
-			if err := h.uninstall(ctx, from.Key); err != nil {
-				h.log(ctx, "whether the application was removed is not known", e.Grant.MemberID, err)
+		err := guarded(func() error {
+			from, err := h.sender(ctx, e)
+			switch {
+			case err != nil:
+				return err
+			case e.Name == uninstalled:
+				if err := h.uninstall(ctx, from.Key); err != nil {
+					return fmt.Errorf("b24oauth/install: whether the application was removed is not known: %w", err)
+				}
+			default:
+				h.OnEvent(ctx, e, from)
 			}
-		default:
-			h.OnEvent(ctx, e, from)
+			return nil
+		})
+		if err != nil {
+			h.log(ctx, "the event "+redact.Shorten(e.Name)+" was dropped", e.Grant.MemberID, err)
 		}
 	})
 	if !begun {
