@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -94,6 +96,31 @@ func TestAPanicOfTheProgramsEndsOnlyItsEvent(t *testing.T) {
 		for slot := range 64 {
 			if _, err := a.store.Load(t.Context(), pendingKey(a, slot)); err == nil {
 				t.Error("it is pending still, and panics again after a restart")
+			}
+		}
+	})
+}
+
+// is not.
+func TestALargeBodyIsNeitherPageNorInstallation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApplication(t)
+		g := a.Install()
+		page := a.FrameRequest(handler, g)
+		page.ContentLength = -1 // chunked
+		page.Body = io.NopCloser(io.MultiReader(page.Body, strings.NewReader("&x="+strings.Repeat("x", 100<<10))))
+		if w := a.send(page); w.Code != 413 || a.stored(t) != nil {
+			t.Errorf("page: %d", w.Code)
+		}
+		large := *g
+		large.Scope = strings.Repeat("x", 900<<10)
+		a.Handler.Config.TokenClient = &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, errBroken })}
+		if w := a.send(a.EventRequest(handler, "ONAPPINSTALL", &large, nil)); w.Code != 413 {
+			t.Errorf("ONAPPINSTALL: %d", w.Code)
+		}
+		for slot := range 64 {
+			if g, err := a.store.Load(t.Context(), pendingKey(a, slot)); err == nil {
+				t.Errorf("a grant with a scope of %d bytes is kept", len(g.Scope))
 			}
 		}
 	})

@@ -3,6 +3,7 @@ package install
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -21,12 +22,16 @@ const (
 type form struct {
 	query, body url.Values
 	now         time.Time
+	size        int64 // of the body
 	err         error // the first field that came twice
 }
 
 func readForm(r *http.Request, most int64) (*form, error) {
+	var size counter
 	if r.Body != nil {
 		r.Body = http.MaxBytesReader(nil, r.Body, most)
+		size.ReadCloser = r.Body
+		r.Body = &size
 	}
 	if err := r.ParseForm(); err != nil {
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
@@ -34,7 +39,19 @@ func readForm(r *http.Request, most int64) (*form, error) {
 		}
 		return nil, errors.New("b24oauth/install: the request is no form, or a damaged one") // the error itself may quote it
 	}
-	return &form{query: r.URL.Query(), body: r.PostForm, now: time.Now().Round(0)}, nil
+	return &form{query: r.URL.Query(), body: r.PostForm, now: time.Now().Round(0), size: size.n}, nil
+}
+
+// counter counts what is read: a request need not say how long it is.
+type counter struct {
+	io.ReadCloser
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.n += int64(n)
+	return n, err
 }
 
 func (f *form) has(name string) bool { return f.body.Has(name) }

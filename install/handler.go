@@ -205,7 +205,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.event(w, r, f)
 	case !f.has("AUTH_ID"):
 		h.say(w, http.StatusBadRequest, "The request has neither the field AUTH_ID of a page nor the field event.")
-	case r.ContentLength > maxGrant:
+	case f.size > maxGrant:
 		h.say(w, http.StatusRequestEntityTooLarge, "The request is too large for a page.")
 	default:
 		h.page(w, r, f)

@@ -190,6 +190,8 @@ func (h *Handler) event(w http.ResponseWriter, r *http.Request, f *form) {
 		h.say(w, http.StatusBadRequest, err.Error())
 	case bringsPair[e.Name] && (e.Grant.AccessToken == "" || e.Grant.RefreshToken == ""):
 		h.say(w, http.StatusBadRequest, errNoPair.Error())
+	case bringsPair[e.Name] && f.size > maxGrant: // all of it would be kept before it is proven
+		h.say(w, http.StatusRequestEntityTooLarge, "The request is too large for an event that brings a pair.")
 	case bringsPair[e.Name]:
 		g := pendingGrant(e.Name, e.Grant)
 		slot, err := h.keep(r.Context(), g)
