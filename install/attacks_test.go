@@ -125,3 +125,34 @@ func TestALargeBodyIsNeitherPageNorInstallation(t *testing.T) {
 		}
 	})
 }
+
+// Close returns: what is pending could not be exchanged again.
+func TestCloseWaitsForThePairThatIsBeingExchanged(t *testing.T) {
+	for _, event := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newApplication(t)
+			asked := make(chan struct{}, 9)
+			slow := a.PortalTransport
+			a.PortalTransport = roundTripper(func(r *http.Request) (*http.Response, error) {
+				if asked <- struct{}{}; len(asked) > 1 {
+					time.Sleep(2 * time.Second)
+				}
+				return slow.RoundTrip(r)
+			})
+			ctx, leave := context.WithCancel(t.Context())
+			if event {
+				a.send(a.EventRequest(handler, "ONAPPINSTALL", a.Install(), nil))
+			} else {
+				go a.send(a.FrameRequest(handler, a.Install()).WithContext(ctx))
+			}
+			time.Sleep(time.Second)
+			leave()
+			if err := a.Handler.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if g, err := a.store.Load(t.Context(), a.key()); err != nil || a.Refreshes() != 1 {
+				t.Errorf("event %t: stored %v, %v; %d refreshes", event, g, err, a.Refreshes())
+			}
+		})
+	}
+}

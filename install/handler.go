@@ -130,7 +130,8 @@ func (h *Handler) start() {
 }
 
 // Close ends what is being worked on, for the program to end: it waits for what is
-// in flight and lets what is pending be, for [Handler.Resume] after the next start.
+// in flight, until the pairs that are exchanged already are in the Store, and lets
+// what is pending be, for [Handler.Resume] after the next start.
 // Requests that come later get 503. The error is ctx's if that ends first.
 func (h *Handler) Close(ctx context.Context) error {
 	h.start()
@@ -145,7 +146,11 @@ func (h *Handler) Close(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		return nil
+		if h.Config == nil {
+			return nil
+		}
+		// An exchange outlives whoever began it, and no Resume can repeat it.
+		return h.Config.Flush(ctx)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
