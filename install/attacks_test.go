@@ -156,3 +156,16 @@ func TestCloseWaitsForThePairThatIsBeingExchanged(t *testing.T) {
 		})
 	}
 }
+
+// What comes after Close is answered 503, pages too.
+func TestAPageAfterCloseIsSentAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApplication(t)
+		if err := a.Handler.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if w := a.send(a.FrameRequest(handler, a.Install())); w.Code != 503 || a.stored(t) != nil {
+			t.Errorf("%d, stored %v", w.Code, a.stored(t))
+		}
+	})
+}

@@ -202,6 +202,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.say(w, http.StatusInternalServerError, "install.Handler has no Config.")
 		return
 	}
+	h.mu.Lock()
+	closed := h.closed
+	h.mu.Unlock()
+	if closed { // nobody waits for what a page would begin now
+		w.Header().Set("Retry-After", "5")
+		h.say(w, http.StatusServiceUnavailable, "Please try again in a moment.")
+		return
+	}
 	f, err := readForm(r, maxEvent)
 	switch {
 	case err != nil:
