@@ -169,3 +169,28 @@ func TestAPageAfterCloseIsSentAway(t *testing.T) {
 		}
 	})
 }
+
+// stored.
+func TestAnOldPairOverNothingIsNoInstallation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApplication(t)
+		admin := a.Install()
+		a.send(a.FrameRequest(handler, admin))
+		if err := a.Handler.Config.Delete(t.Context(), a.key()); err != nil {
+			t.Fatal(err)
+		}
+		a.restart(t)
+		a.Installed = func(context.Context, string, *b24oauth.AppInfo) error {
+			t.Error("Installed is called, and nothing is stored")
+			return nil
+		}
+		a.Page = func(http.ResponseWriter, *http.Request, *install.Visit) {
+			t.Error("the page is shown, and nothing is stored")
+		}
+		if w := a.send(a.FrameRequest(handler, admin)); w.Code != 403 {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		a.send(a.EventRequest(handler, "ONAPPINSTALL", admin, nil))
+		settle()
+	})
+}

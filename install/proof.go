@@ -61,10 +61,23 @@ func (h *Handler) install(ctx context.Context, p *proof, g *b24oauth.Grant) erro
 		renewed.UserID = after.id
 		return nil
 	})
-	if errors.Is(err, b24oauth.ErrOutdated) { // delivered again
-		return nil
+	return h.deliveredAgain(ctx, p.key, err)
+}
+
+// deliveredAgain forgives a pair that is not stored because it is older than what is,
+// if that works: it may be older than a deletion, too, or dead.
+func (h *Handler) deliveredAgain(ctx context.Context, key string, err error) error {
+	if !errors.Is(err, b24oauth.ErrOutdated) {
+		return err
 	}
-	return err
+	have, failure := h.Config.TokenSource(key).Grant(ctx)
+	switch {
+	case failure == nil && have.Refused.Code == "":
+		return nil
+	case failure == nil || errors.Is(failure, b24oauth.ErrNoGrant):
+		return err
+	}
+	return failure
 }
 
 // keepUsers stores the pair that follows that of the user who visits, under a key of
@@ -86,7 +99,7 @@ func (h *Handler) keepUsers(ctx context.Context, p *proof, g *b24oauth.Grant) (k
 		renewed.UserID = after.id
 		return err
 	})
-	if err != nil && !errors.Is(err, b24oauth.ErrOutdated) {
+	if err := h.deliveredAgain(ctx, key, err); err != nil {
 		return "", err
 	}
 	return key, nil
@@ -106,10 +119,7 @@ func (h *Handler) adoptSystemUser(ctx context.Context, p *proof, g *b24oauth.Gra
 		renewed.UserID = after.id
 		return h.SystemUser(ctx, renewed)
 	})
-	if errors.Is(err, b24oauth.ErrOutdated) {
-		return nil
-	}
-	return err
+	return h.deliveredAgain(ctx, p.key, err)
 }
 
 // prove does what an event with a pair is about.
