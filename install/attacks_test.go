@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -192,5 +193,28 @@ func TestAnOldPairOverNothingIsNoInstallation(t *testing.T) {
 		}
 		a.send(a.EventRequest(handler, "ONAPPINSTALL", admin, nil))
 		settle()
+	})
+}
+
+// which must not be exchanged a second time for its user's own key.
+func TestTheInstallersPairIsNotExchangedForHisOwnKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApplication(t)
+		a.KeyOfUser = func(clientID, memberID string, user int64) string {
+			return fmt.Sprint(install.Key(clientID, memberID), "/", user)
+		}
+		var visit *install.Visit
+		a.Page = func(_ http.ResponseWriter, _ *http.Request, v *install.Visit) { visit = v }
+		admin := a.Install()
+		a.send(a.FrameRequest(handler, admin))
+		visit = nil
+		requests := len(a.TokenRequests())
+		w := a.send(a.FrameRequest(handler, admin))
+		if w.Code != 200 || visit == nil || visit.UserKey != "" || len(a.TokenRequests()) != requests {
+			t.Errorf("%d %s; %d token requests more; visit %v", w.Code, w.Body, len(a.TokenRequests())-requests, visit)
+		}
+		if _, err := a.Handler.Config.TokenSource(a.key()).Renew(t.Context(), nil); err != nil {
+			t.Errorf("the portal's grant is dead: %v", err)
+		}
 	})
 }

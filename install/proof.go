@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/internal/renew"
 )
 
 var errNoInstaller = errors.New("b24oauth/install: the user is no administrator of the portal and not the one whose grant is stored, so the pair is not stored")
@@ -80,8 +82,21 @@ func (h *Handler) deliveredAgain(ctx context.Context, key string, err error) err
 	return failure
 }
 
+// ledTo reports whether have is g, a pair as it was delivered, or descends from it, or
+// has replaced it. Its refresh token is spent then, or in use: a page that is loaded
+// again brings the pair that has installed the application, which is not to be
+// exchanged for another key.
+func ledTo(g, have *b24oauth.Grant) bool {
+	if have == nil {
+		return false
+	}
+	root := renew.Fingerprint(g.RefreshToken)
+	return have.RefreshToken == g.RefreshToken || have.Lineage.Root == root || slices.Contains(have.Lineage.Former, root)
+}
+
 // keepUsers stores the pair that follows that of the user who visits, under a key of
-// his own, unless a working one is there.
+// his own, unless a working one is there, or the
+// pair is the one that the portal's grant comes from.
 func (h *Handler) keepUsers(ctx context.Context, p *proof, g *b24oauth.Grant) (key string, _ error) {
 	key = h.KeyOfUser(h.Config.ClientID, p.info.MemberID, p.user)
 	have, err := h.Config.TokenSource(key).Grant(ctx)
@@ -90,6 +105,8 @@ func (h *Handler) keepUsers(ctx context.Context, p *proof, g *b24oauth.Grant) (k
 		return key, nil
 	case err != nil && !errors.Is(err, b24oauth.ErrNoGrant) && !errors.Is(err, b24oauth.ErrReauthorize):
 		return "", err
+	case ledTo(g, p.have):
+		return "", nil
 	}
 	err = h.Config.Redeem(ctx, key, g, func(ctx context.Context, renewed *b24oauth.Grant) error {
 		after, err := h.askUserAfter(ctx, renewed)
