@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -215,6 +217,36 @@ func TestTheInstallersPairIsNotExchangedForHisOwnKey(t *testing.T) {
 		}
 		if _, err := a.Handler.Config.TokenSource(a.key()).Renew(t.Context(), nil); err != nil {
 			t.Errorf("the portal's grant is dead: %v", err)
+		}
+	})
+}
+
+// has bought.
+func TestABrowserThatLeavesLosesNoGrant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApplication(t)
+		host, _ := url.Parse(a.URL())
+		cookie, state := a.depart(t, a.URL())
+		query := url.Values{"code": {a.Code()}, "state": {state}, "domain": {host.Host}}
+		ctx, leave := context.WithCancel(t.Context())
+		portal := a.PortalTransport
+		a.restart(t)
+		a.PortalTransport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			leave()
+			if err := r.Context().Err(); err != nil {
+				return nil, err
+			}
+			return portal.RoundTrip(r)
+		})
+		r := httptest.NewRequest("GET", "https://app.example.com/callback?"+query.Encode(), nil).WithContext(ctx)
+		r.AddCookie(cookie)
+		a.CallbackHandler(func(_ http.ResponseWriter, _ *http.Request, _ string, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		}).ServeHTTP(httptest.NewRecorder(), r)
+		if a.stored(t) == nil {
+			t.Error("the code is spent, and nothing is stored")
 		}
 	})
 }
