@@ -250,3 +250,37 @@ func TestABrowserThatLeavesLosesNoGrant(t *testing.T) {
 		}
 	})
 }
+
+// the one that was installed meanwhile.
+func TestALateUninstallationLeavesTheNextInstallation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newApplication(t)
+		admin := a.Install()
+		a.send(a.FrameRequest(handler, admin))
+		old, next := a.stored(t), a.Install()
+		server := a.Handler.Config.TokenClient.Transport
+		a.Handler.Config.TokenClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return nil, err
+			}
+			if strings.Contains(string(body), old.AccessToken) {
+				time.Sleep(3 * time.Second) // the answer is slow
+				return &http.Response{StatusCode: 401, Body: io.NopCloser(strings.NewReader(`{"error":"NOT_INSTALLED"}`)), Header: http.Header{}}, nil
+			}
+			r.Body = io.NopCloser(strings.NewReader(string(body)))
+			return server.RoundTrip(r)
+		})}
+		a.send(a.EventRequest(handler, "ONAPPUNINSTALL", admin, nil))
+		settle()
+		a.send(a.EventRequest(handler, "ONAPPINSTALL", next, nil))
+		settle()
+		if a.stored(t).UserID != next.UserID {
+			t.Fatal("not installed")
+		}
+		time.Sleep(time.Minute)
+		if g := a.stored(t); g == nil {
+			t.Error("the next installation was deleted")
+		}
+	})
+}

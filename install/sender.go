@@ -11,6 +11,7 @@ import (
 
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/internal/redact"
+	"github.com/b24go/b24oauth/internal/renew"
 )
 
 // Sender is who an event is from, as far as that is proven.
@@ -138,7 +139,10 @@ const uninstalled = "ONAPPUNINSTALL"
 // for it, which users know.
 func (h *Handler) uninstall(ctx context.Context, key string) error {
 	source := h.Config.TokenSource(key)
-	_, err := source.TokenContext(ctx)
+	was, err := source.Grant(ctx)
+	if err == nil {
+		_, err = source.TokenContext(ctx)
+	}
 	if err == nil {
 		var g *b24oauth.Grant
 		if g, err = source.Grant(ctx); err == nil {
@@ -148,9 +152,22 @@ func (h *Handler) uninstall(ctx context.Context, key string) error {
 	te, ok := errors.AsType[*b24oauth.TokenError](err)
 	switch {
 	case ok && te.Code == "NOT_INSTALLED":
+		// The answer may have taken long, and says nothing of a grant that was
+		// installed meanwhile.
+		if is, err := source.Grant(ctx); was != nil && err == nil && root(is) != root(was) {
+			return nil
+		}
 		return h.Config.Delete(ctx, key)
 	case errors.Is(err, b24oauth.ErrReauthorize), errors.Is(err, b24oauth.ErrNoGrant):
 		return nil // a refused refresh token is marked so
 	}
 	return err
+}
+
+// root identifies the authorization that a grant comes from.
+func root(g *b24oauth.Grant) uint64 {
+	if g.Lineage.Root != 0 {
+		return g.Lineage.Root
+	}
+	return renew.Fingerprint(g.RefreshToken)
 }
