@@ -73,8 +73,9 @@ func (h *Handler) CallbackHandler(done func(w http.ResponseWriter, r *http.Reque
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.start()
 		w.Header().Set("Cache-Control", "no-store")
-		http.SetCookie(w, h.cookie(r, "", -time.Second))                                       // once
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 25*time.Second) // a code that is spent is seen to
+		http.SetCookie(w, h.cookie(r, "", -time.Second)) // once
+		// A browser that goes away does not cost what its code has bought.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 25*time.Second)
 		defer cancel()
 		key, err := h.callback(ctx, r)
 		if err != nil {

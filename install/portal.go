@@ -18,6 +18,7 @@ import (
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/redact"
+	"github.com/b24go/b24oauth/internal/tokenresponse"
 )
 
 const (
@@ -106,6 +107,13 @@ func (h *Handler) askUser(ctx context.Context, endpoint, token string) (u portal
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil {
 		return u, fmt.Errorf("%w: status %d, and no JSON that is understood", errNoWord, resp.StatusCode)
+	}
+	var code string
+	_ = json.Unmarshal(answer.Error, &code) // no string is no code
+	if resp.StatusCode >= 400 && resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests && code != "" && code != "CONNECTION_ERROR" {
+		// Asked again it would say so again, and what waits for that takes the place
+		// of others.
+		return u, fmt.Errorf("b24oauth/install: the portal refuses to say who the user is (status %d, %s)", resp.StatusCode, tokenresponse.ReadableCode(code))
 	}
 	u.id, err = strconv.ParseInt(strings.Trim(string(answer.Result.ID), `"`), 10, 64)
 	if err != nil || u.id <= 0 || resp.StatusCode != http.StatusOK || len(answer.Error) > 0 {

@@ -29,3 +29,30 @@ func TestNoPortalIsSoughtAtAPrivateAddress(t *testing.T) {
 		h.client.CloseIdleConnections()
 	}
 }
+
+// What the portal will say again is no reason to wait.
+func TestARefusalOfThePortalIsFinal(t *testing.T) {
+	for body, c := range map[string]struct {
+		status int
+		passes bool
+	}{
+		`{"error":"insufficient_scope"}`:                    {401, false},
+		`{"error":"ACCESS_DENIED","error_description":"x"}`: {403, false},
+		`{"error":"QUERY_LIMIT_EXCEEDED"}`:                  {503, true},
+		`{"error":"OPERATION_TIME_LIMIT"}`:                  {429, true},
+		`{"error":"CONNECTION_ERROR"}`:                      {401, true},
+		`{"error":{"code":"BITRIX_REST_V3_EXCEPTION_X"}}`:   {400, true},
+		`<html>`: {502, true},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(c.status)
+			w.Write([]byte(body))
+		}))
+		h := &Handler{client: server.Client()}
+		_, err := h.askUser(t.Context(), server.URL+"/rest/", "the-access-token")
+		if err == nil || passes(err) != c.passes {
+			t.Errorf("%d %s: %v passes: %t", c.status, body, err, passes(err))
+		}
+		server.Close()
+	}
+}
