@@ -337,13 +337,22 @@ func (o *outside) StoreFailure(err error, known ...*heldGrant) *renew.Failure {
 			secrets = append(secrets, g.secrets()...)
 		}
 	}
-	cause := redact.Error(err, secrets...)
-	class, te := renew.StoreFailed, unavailable("the Store (%T) failed: %w", o.cfg.store(), cause)
+	te := o.cfg.storeError(err, secrets...)
+	class := renew.StoreFailed
 	switch {
 	case errors.Is(err, ErrConflict):
 		class = renew.Conflict
-	case errors.Is(err, ErrMisconfigured):
-		class, te = renew.Repairable, configError("the Store (%T) cannot be used as it is set up: %w", o.cfg.store(), cause)
+	case te.Permanent():
+		class = renew.Repairable
 	}
 	return &renew.Failure{Class: class, Err: te.withKey(o.key)}
+}
+
+// storeError is what callers get for an error of the Store, without the secrets.
+func (c *Config) storeError(err error, secrets ...string) *TokenError {
+	cause := redact.Error(err, secrets...)
+	if errors.Is(err, ErrMisconfigured) {
+		return configError("the Store (%T) cannot be used as it is set up: %w", c.store(), cause)
+	}
+	return unavailable("the Store (%T) failed: %w", c.store(), cause)
 }

@@ -3,8 +3,11 @@ package b24oauth
 import (
 	"context"
 	"errors"
+	"time"
 
+	"github.com/b24go/b24oauth/internal/ctxend"
 	"github.com/b24go/b24oauth/internal/redact"
+	"github.com/b24go/b24oauth/internal/reserved"
 )
 
 // Redeem stores a grant that nobody vouches for, as an installation brings one,
@@ -73,6 +76,36 @@ func (c *Config) Redeem(ctx context.Context, key string, g *Grant, accept func(c
 		return r.err
 	}
 	return s.failure(f)
+}
+
+// CheckStore shows that the Store takes a grant, and gives it back: call it before a
+// user is sent to a portal, or a code or a refresh token is spent whose pair would
+// be lost otherwise. It writes and deletes something under a key that is no grant's
+// and that Keys does not list. The error is a *[TokenError], ErrMisconfigured if
+// the Store says that its failure will not pass and else ErrUnavailable, or ctx's
+// if that ends while the Store is waited for. It may be called concurrently.
+func (c *Config) CheckStore(ctx context.Context) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = unavailable("the Store (%T) panicked: %s", c.store(), redact.Panic(v))
+		}
+	}()
+	store, key := c.usedStore(), reserved.Probe(c.ClientID)
+	probe := &Grant{AccessToken: "probe", RefreshToken: "probe", Issued: time.Now()}
+	write := func(g *Grant, err error) error {
+		return store.Update(ctx, key, func(context.Context, *Grant) (*Grant, error) { return g, err })
+	}
+	err = write(probe, nil)
+	if err == nil {
+		err = write(nil, ErrDelete)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return redact.Error(ctxend.Wrap("b24oauth: gave up trying the Store", ctxend.Of(ctx)), c.ClientSecret)
+	}
+	return c.storeError(err, c.ClientSecret)
 }
 
 // accepted calls accept, whose panic must not end a job of the package.

@@ -16,7 +16,6 @@ import (
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/internal/address"
 	"github.com/b24go/b24oauth/internal/redact"
-	"github.com/b24go/b24oauth/internal/reserved"
 )
 
 // What comes back from the code flow is the browser's word as well: a code of
@@ -100,8 +99,8 @@ func (h *Handler) callback(ctx context.Context, r *http.Request) (key string, _ 
 	if domain := q.Get("domain"); domain != "" && address.CanonicalHost(&url.URL{Scheme: "https", Host: domain}) != j.Host {
 		return "", fmt.Errorf("%w; it comes from %s", errNotSent, redact.Host(domain))
 	}
-	if err := h.writable(ctx); err != nil {
-		return "", err
+	if err := h.Config.CheckStore(ctx); err != nil {
+		return "", fmt.Errorf("b24oauth/install: the Store takes nothing, so the code was not spent: %w", err)
 	}
 	g, err := h.Config.Exchange(ctx, q.Get("code"), q.Get("server_domain"))
 	if err != nil {
@@ -124,24 +123,6 @@ func (h *Handler) callback(ctx context.Context, r *http.Request) (key string, _ 
 	}
 	g.UserID = user.id
 	return key, h.Config.Save(ctx, key, g)
-}
-
-// writable shows that the Store takes a grant, before a code is spent whose pair
-// it could not take.
-func (h *Handler) writable(ctx context.Context) error {
-	probe := reserved.Pending(h.Config.ClientID, pendingSlots) // one more than the slots
-	for _, write := range []func() (*b24oauth.Grant, error){
-		func() (*b24oauth.Grant, error) {
-			return &b24oauth.Grant{AccessToken: "probe", RefreshToken: "probe", Issued: time.Now()}, nil
-		},
-		func() (*b24oauth.Grant, error) { return nil, b24oauth.ErrDelete },
-	} {
-		err := h.store().Update(ctx, probe, func(context.Context, *b24oauth.Grant) (*b24oauth.Grant, error) { return write() })
-		if err != nil {
-			return fmt.Errorf("b24oauth/install: the Store takes nothing, so the code was not spent: %w", err)
-		}
-	}
-	return nil
 }
 
 // cookie returns the first-party cookie by which the browser is recognised.

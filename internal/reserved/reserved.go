@@ -16,5 +16,9 @@ func Pending(clientID string, slot int) string {
 	return fmt.Sprintf("%s%s\n%d", prefix, clientID, slot)
 }
 
+// Probe returns the key under which an application tries whether the Store takes
+// anything.
+func Probe(clientID string) string { return Pending(clientID, -1) }
+
 // Is reports whether a key is none for a grant.
 func Is(key string) bool { return strings.HasPrefix(key, prefix) }
