@@ -1,0 +1,3 @@
+package stores
+
+const dataDir = "Library/Application Support"

@@ -1,0 +1,5 @@
+//go:build !darwin && !windows
+
+package stores
+
+const dataDir = ".local/share"
