@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/b24go/b24oauth"
+	"github.com/b24go/b24oauth/cmd/b24oauth/internal/stores"
 )
 
 // The exit statuses.
@@ -97,6 +98,9 @@ func (p *program) explain(err error) failure {
 
 // repair returns the command that repairs an error of that kind.
 func (p *program) repair(err error, kind string) string {
+	if stores.NeedsTable(err) {
+		return p.self("create-table")
+	}
 	key := "KEY"
 	if te, ok := errors.AsType[*b24oauth.TokenError](err); ok && te.Key != "" {
 		key = te.Key

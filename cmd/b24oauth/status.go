@@ -72,8 +72,10 @@ func (p *program) showStatus(ctx context.Context, s *stores.Opened, keys []strin
 		}
 		all = append(all, p.statusOf(ctx, s, key))
 	}
-	if err := p.printStatus(all); err != nil {
-		return err
+	if len(all) > 0 || len(failed) == 0 {
+		if err := p.printStatus(all); err != nil {
+			return err
+		}
 	}
 	for _, g := range all {
 		if !g.OK {

@@ -160,6 +160,12 @@ func openSQL(db *sql.DB, d sqlstore.Dialect) *Opened {
 	return &Opened{Lister: s, CreateTable: s.CreateTable, Close: db.Close}
 }
 
+// NeedsTable reports whether an error of the Store is that there is no table, by its
+// words: it says what to do about it.
+func NeedsTable(err error) bool {
+	return strings.Contains(err.Error(), "make the table b24oauth_grants with Store.CreateTable")
+}
+
 func openRedis(u *url.URL, password string) (*Opened, error) {
 	options, err := redis.ParseURL(u.String())
 	if err != nil {
