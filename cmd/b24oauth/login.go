@@ -67,12 +67,12 @@ and paste it here within 30 seconds, which is how long the code in it lives.`,
 // portalHost returns the host of a portal, which a person gives by its name or by
 // any of its addresses.
 func portalHost(portal string) (string, error) {
-	u, err := url.Parse(portal)
-	if err != nil || u.Host == "" {
-		u, err = url.Parse("https://" + portal)
+	if !strings.Contains(portal, "://") {
+		portal = "https://" + portal
 	}
-	if err != nil || u.Host == "" || u.User != nil {
-		return "", misused("%q is no portal: write --portal example.bitrix24.com", portal)
+	u, err := url.Parse(portal)
+	if err != nil || u.Hostname() == "" || u.User != nil {
+		return "", misused("this is no portal: write --portal example.bitrix24.com")
 	}
 	return strings.ToLower(u.Host), nil
 }
