@@ -96,3 +96,24 @@ func ExampleServer_Config() {
 	// GET /rest/crm.deal.list map[STAGE_ID:NEW] 401
 	// GET /rest/crm.deal.list map[STAGE_ID:NEW] 200
 }
+
+// A portal to develop against, in a program of one's own, which tells what arrives.
+func ExampleListen() {
+	srv, err := b24test.Listen("127.0.0.1:0", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer srv.Close()
+	srv.Watch(func(r b24test.Request) { fmt.Println(r.Method, r.Path, r.Status, r.Code) })
+
+	grant := srv.Install()
+	resp, err := http.Get(srv.Endpoint() + "crm.deal.list?auth=" + grant.AccessToken)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp.Body.Close()
+	// Output:
+	// GET /rest/crm.deal.list 200
+}

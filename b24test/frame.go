@@ -41,6 +41,11 @@ func (s *Server) ShowFrame(target string, g *b24oauth.Grant) (page string) {
 // init and installFinish, which is [Server.SetInstalled].
 func (s *Server) ScriptURL() string { return s.URL() + scriptPath }
 
+// Handle serves pattern, which is one of [http.ServeMux.Handle], by h at every
+// address that the portal has or had, before anything else that it serves there.
+// These requests are in no log and [Server.Watch] does not tell of them.
+func (s *Server) Handle(pattern string, h http.Handler) { s.pages.Handle(pattern, h) }
+
 // frame is what a page of ShowFrame posts.
 type frame struct {
 	Target string

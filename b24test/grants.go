@@ -2,6 +2,7 @@ package b24test
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/b24go/b24oauth"
@@ -27,6 +28,7 @@ type grants struct {
 	access     map[string]*issued
 	refresh    map[string]*issued
 	codes      map[string]*issued
+	newest     []pair // of every line of descent
 }
 
 // owner is whose a token is.
@@ -42,9 +44,17 @@ type issued struct {
 	expiry time.Time
 	used   bool // exchanged at least once
 	killed bool
+	line   int // of a refresh token: which of grants.newest descends from it
 }
 
 func (i *issued) expired() bool { return !time.Now().Before(i.expiry) }
+
+// expire ends a token now, if it has not ended yet.
+func (i *issued) expire() {
+	if !i.expired() {
+		i.expiry = time.Now()
+	}
+}
 
 func newGrants() grants {
 	return grants{
@@ -62,13 +72,25 @@ type pair struct {
 	now, expiry     time.Time
 }
 
-// issue makes a new pair of tokens.
+// issue makes a new pair of tokens, with which a line of descent begins.
 func (g *grants) issue(to owner) pair {
+	g.newest = append(g.newest, pair{})
+	return g.descend(to, len(g.newest)-1)
+}
+
+// descend makes the next pair of a line.
+func (g *grants) descend(to owner, line int) pair {
 	now := time.Now()
 	p := pair{to, randomHex(35), randomHex(35), now, now.Add(g.lifetime)}
 	g.access[p.access] = &issued{owner: to, expiry: p.expiry}
-	g.refresh[p.refresh] = &issued{owner: to, expiry: now.Add(refreshLifetime)}
+	g.refresh[p.refresh] = &issued{owner: to, expiry: now.Add(refreshLifetime), line: line}
+	g.newest[line] = p
 	return p
+}
+
+// renewable is whether a refresh token can be exchanged.
+func (g *grants) renewable(token *issued) bool {
+	return token != nil && !token.killed && token.clientID == "" && (!token.used || g.stateless)
 }
 
 func (g *grants) newUser() int64 {
@@ -131,13 +153,51 @@ func (s *Server) Uninstall() {
 	}
 }
 
+// Reissue returns a new pair for the user of g, who must be one whom the Server
+// knows: each event, each robot and each opening of a page brings a pair of its own.
+func (s *Server) Reissue(g *b24oauth.Grant) *b24oauth.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.grants.newest {
+		if p.user == g.UserID {
+			return s.grantOf(p.owner)
+		}
+	}
+	panic(fmt.Sprintf("b24test: user %d has no grant here", g.UserID))
+}
+
+// Grants returns what the server has issued, in that order: for each installation,
+// opened page, event and code the pair that its refreshes have come to, as the server
+// sees it now. Expiry is past once the portal refuses the access token as expired, and
+// RefreshToken is empty once the authorization server would refuse it. There are none
+// while the application is uninstalled.
+func (s *Server) Grants() []*b24oauth.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []*b24oauth.Grant
+	for _, p := range s.grants.newest {
+		if s.grants.removed {
+			break
+		}
+		g := s.grantFrom(p)
+		g.Expiry = s.grants.access[p.access].expiry
+		if token := s.grants.refresh[p.refresh]; !s.grants.renewable(token) || token.expired() {
+			g.RefreshToken = ""
+		}
+		list = append(list, g)
+	}
+	return list
+}
+
 // grantOf issues a grant. It is called with s.mu held.
-func (s *Server) grantOf(o owner) *b24oauth.Grant {
-	p := s.grants.issue(o)
+func (s *Server) grantOf(o owner) *b24oauth.Grant { return s.grantFrom(s.grants.issue(o)) }
+
+// grantFrom is the grant with a pair. It is called with s.mu held.
+func (s *Server) grantFrom(p pair) *b24oauth.Grant {
 	return &b24oauth.Grant{
-		ClientID:         cmp.Or(o.clientID, s.clientID),
-		MemberID:         cmp.Or(o.memberID, s.memberID),
-		ClientEndpoint:   s.endpointOf(o),
+		ClientID:         cmp.Or(p.clientID, s.clientID),
+		MemberID:         cmp.Or(p.memberID, s.memberID),
+		ClientEndpoint:   s.endpointOf(p.owner),
 		ServerEndpoint:   "http://" + s.authHost + "/rest/",
 		AccessToken:      p.access,
 		RefreshToken:     p.refresh,
@@ -174,7 +234,7 @@ func (s *Server) ExpireAccessTokens() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, token := range s.grants.access {
-		token.expiry = time.Time{}
+		token.expire()
 	}
 }
 
@@ -212,6 +272,6 @@ func (s *Server) ExpireRefreshTokens() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, token := range s.grants.refresh {
-		token.expiry = time.Time{}
+		token.expire()
 	}
 }

@@ -42,6 +42,9 @@ type Request struct {
 	Code   string
 }
 
+// forToken is whether the request is one of TokenRequests.
+func (r *Request) forToken() bool { return strings.HasPrefix(r.Path, "/oauth/") }
+
 const (
 	maxKept = 1 << 20  // of a body in the log
 	maxRead = 64 << 20 // of a body at all; beyond it the answer is 413
@@ -65,6 +68,16 @@ func (s *Server) snapshot(log *[]*Request) []Request {
 		requests = append(requests, *r)
 	}
 	return requests
+}
+
+// Watch calls f, from now on, with each request of [Server.Requests] and
+// [Server.TokenRequests] once its answer is decided and before it is sent, or with
+// Status 0 once it is given up. The answer waits for f, which is called concurrently
+// and may call the Server's methods, but for Close.
+func (s *Server) Watch(f func(Request)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers = append(s.watchers, f)
 }
 
 // Refreshes is how many refresh tokens were exchanged with success, those
@@ -105,10 +118,13 @@ func (s *Server) arrive(r *http.Request) (*Request, []byte, error) {
 		ContentLength: r.ContentLength,
 	}
 	s.mu.Lock()
-	if strings.HasPrefix(path, "/oauth/") {
-		s.tokens = append(s.tokens, entry)
-	} else {
-		s.calls = append(s.calls, entry)
+	log := &s.calls
+	if entry.forToken() {
+		log = &s.tokens
+	}
+	*log = append(*log, entry)
+	if s.kept > 0 && len(*log) > s.kept {
+		*log = slices.Delete(*log, 0, len(*log)-s.kept)
 	}
 	s.mu.Unlock()
 
@@ -138,6 +154,7 @@ func (s *Server) reply(w http.ResponseWriter, entry *Request, a Answer) {
 	s.mu.Lock()
 	entry.Status, entry.Code = a.Status, errorCode(a.Body)
 	s.mu.Unlock()
+	s.tell(entry)
 
 	for name, values := range a.Header {
 		w.Header()[http.CanonicalHeaderKey(name)] = slices.Clone(values)
@@ -149,11 +166,27 @@ func (s *Server) reply(w http.ResponseWriter, entry *Request, a Answer) {
 	io.WriteString(w, a.Body)
 }
 
+// abort ends a request that is not answered, and its connection.
+func (s *Server) abort(entry *Request) {
+	s.tell(entry)
+	panic(http.ErrAbortHandler)
+}
+
+// tell passes a request that is decided to those who watch.
+func (s *Server) tell(entry *Request) {
+	s.mu.Lock()
+	r, watchers := *entry, slices.Clone(s.watchers)
+	s.mu.Unlock()
+	for _, f := range watchers {
+		f(r)
+	}
+}
+
 // refuseBody answers a request whose body could not be read: too large, or
 // ended by the client.
 func (s *Server) refuseBody(w http.ResponseWriter, entry *Request, err error) {
 	if _, large := errors.AsType[*http.MaxBytesError](err); !large {
-		panic(http.ErrAbortHandler)
+		s.abort(entry)
 	}
 	s.reply(w, entry, htmlAnswer(http.StatusRequestEntityTooLarge))
 }

@@ -39,28 +39,29 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request, host string,
 	hold := s.faults.hold
 	s.mu.Unlock()
 	if hold != nil {
-		wait(r, hold)
+		s.wait(r, entry, hold)
 	}
 
 	answer, delay, cut := s.exchange(host, params)
 	if delay > 0 {
-		timer := time.NewTimer(delay)
+		later := make(chan struct{})
+		timer := time.AfterFunc(delay, func() { close(later) })
 		defer timer.Stop()
-		wait(r, timer.C)
+		s.wait(r, entry, later)
 	}
 	if cut {
-		panic(http.ErrAbortHandler)
+		s.abort(entry)
 	}
 	s.reply(w, entry, answer)
 }
 
 // wait ends when ready does. If the client goes or the server closes before
 // that, there is nobody to answer and the request ends.
-func wait[T any](r *http.Request, ready <-chan T) {
+func (s *Server) wait(r *http.Request, entry *Request, ready <-chan struct{}) {
 	select {
 	case <-ready:
 	case <-r.Context().Done():
-		panic(http.ErrAbortHandler)
+		s.abort(entry)
 	}
 }
 
@@ -109,7 +110,7 @@ func (s *Server) grantAnswer(host, grantType, refresh, code string) Answer {
 	switch {
 	case grantType == "refresh_token" && refresh != "":
 		token := g.refresh[refresh]
-		if token == nil || token.killed || token.clientID != "" || token.used && !g.stateless {
+		if !g.renewable(token) {
 			return oauthError(http.StatusBadRequest, "invalid_grant")
 		}
 		if token.expired() {
@@ -117,7 +118,7 @@ func (s *Server) grantAnswer(host, grantType, refresh, code string) Answer {
 		}
 		token.used = true
 		s.rotated++
-		p := g.issue(token.owner)
+		p := g.descend(token.owner, token.line)
 		answer := s.tokenAnswer(host, p)
 		answer.Expires, answer.UserID = p.expiry.Unix(), p.user
 		return jsonAnswer(http.StatusOK, answer)

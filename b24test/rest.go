@@ -12,6 +12,10 @@ import (
 // servePortal is the portal at one of its addresses: the present one answers,
 // a former one redirects.
 func (s *Server) servePortal(w http.ResponseWriter, r *http.Request, host string) {
+	if _, pattern := s.pages.Handler(r); pattern != "" {
+		s.pages.ServeHTTP(w, r)
+		return
+	}
 	if s.servePage(w, r) {
 		return
 	}

@@ -27,12 +27,16 @@
 // of testing/synctest, where an hour until a token expires is over at once. What
 // a program of yours makes itself with [b24oauth.Config.Client] reaches a
 // [NewServer] only.
+//
+// [Listen] is for a program, not a test: a portal at an address of its own, to
+// develop against. It is what the command b24oauth sandbox starts.
 package b24test
 
 import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -45,18 +49,21 @@ import (
 )
 
 // A Server is a Bitrix24 portal and the authorization server behind it. Make
-// one with [NewServer] or [NewMemoryServer]. All its methods may be called
+// one with [NewServer], [NewMemoryServer] or [Listen]. All its methods may be called
 // concurrently, and while requests run.
 //
 // Those that concern "the next n" requests or answers replace what an earlier
 // call of the same method asked for; n = 0 ends it.
 type Server struct {
-	clientID, clientSecret     string
-	memberID, applicationToken string
+	identity
 
-	listen    func() (net.Listener, error)
+	listen    func(address string) (net.Listener, error)
+	free      string // an address with a free port, on the portal's host
 	transport *http.Transport
 	authHost  string
+	kept      int // of each log; 0: everything
+
+	pages http.ServeMux // what Handle serves
 
 	closed  chan struct{}  // closed when Close is done
 	serving sync.WaitGroup // goroutines that accept connections
@@ -67,6 +74,7 @@ type Server struct {
 	host     string // the portal's present one
 	grants   grants
 	frames   map[string]frame // by path
+	watchers []func(Request)
 	faults   faults
 	calls    []*Request
 	tokens   []*Request
@@ -85,7 +93,9 @@ type site struct {
 // one for the authorization server. Like [net/http/httptest.NewServer] it
 // panics if it cannot listen. Close it when finished.
 func NewServer() *Server {
-	return newServer(listenLoopback, (&net.Dialer{}).DialContext)
+	s := newServer(listenTCP, (&net.Dialer{}).DialContext)
+	s.mustStart()
+	return s
 }
 
 // NewMemoryServer starts a Server that is reached over [net.Pipe], and only
@@ -96,31 +106,50 @@ func NewServer() *Server {
 // names under localhost, which count as loopback. Close it when finished.
 func NewMemoryServer() *Server {
 	m := newMemory()
-	return newServer(m.listen, m.dial)
-}
-
-func newServer(listen func() (net.Listener, error), dial func(context.Context, string, string) (net.Conn, error)) *Server {
-	s := &Server{
-		clientID:         "local.b24test." + randomHex(8),
-		clientSecret:     randomHex(25),
-		memberID:         randomHex(16),
-		applicationToken: randomHex(16),
-		listen:           listen,
-		transport:        &http.Transport{DialContext: dial},
-		closed:           make(chan struct{}),
-		grants:           newGrants(),
-	}
-	s.host = s.open(s.servePortal)
-	s.authHost = s.open(s.serveAuthorization)
+	s := newServer(m.listen, m.dial)
+	s.mustStart()
 	return s
 }
 
-// open starts serving at a new address, which it passes to handle, and returns
-// its host and port.
-func (s *Server) open(handle func(w http.ResponseWriter, r *http.Request, host string)) string {
-	l, err := s.listen()
+func newServer(listen func(address string) (net.Listener, error), dial func(context.Context, string, string) (net.Conn, error)) *Server {
+	return &Server{
+		identity:  newIdentity(randomHex),
+		listen:    listen,
+		transport: &http.Transport{DialContext: dial},
+		closed:    make(chan struct{}),
+		grants:    newGrants(),
+	}
+}
+
+// mustStart starts a server of a test.
+func (s *Server) mustStart() {
+	if err := s.start(anyLoopback, anyLoopback); err != nil {
+		panic(err.Error())
+	}
+}
+
+// start listens at both addresses. If it fails nothing is left open.
+func (s *Server) start(portal, authorization string) (err error) {
+	if s.host, err = s.open(portal, s.servePortal); err != nil {
+		return err
+	}
+	name, _, err := net.SplitHostPort(s.host)
 	if err != nil {
-		panic(fmt.Sprintf("b24test: cannot listen: %v", err))
+		return fmt.Errorf("b24test: %w", err)
+	}
+	s.free = net.JoinHostPort(name, "0")
+	if s.authHost, err = s.open(authorization, s.serveAuthorization); err != nil {
+		s.Close()
+	}
+	return err
+}
+
+// open starts serving at an address, and passes the host and port that it has then
+// to handle, and returns them.
+func (s *Server) open(address string, handle func(w http.ResponseWriter, r *http.Request, host string)) (string, error) {
+	l, err := s.listen(address)
+	if err != nil {
+		return "", fmt.Errorf("b24test: cannot listen at %s: %w: end what listens there, or choose another address; port 0 is any free one", address, err)
 	}
 	host := l.Addr().String()
 	srv := &http.Server{
@@ -133,11 +162,11 @@ func (s *Server) open(handle func(w http.ResponseWriter, r *http.Request, host s
 	defer s.mu.Unlock()
 	if s.shutdown {
 		l.Close()
-		panic("b24test: the Server is closed")
+		return "", errors.New("b24test: the Server is closed")
 	}
 	s.sites = append(s.sites, &site{l, srv})
 	s.serving.Go(func() { srv.Serve(l) })
-	return host
+	return host, nil
 }
 
 func (s *Server) countConn(_ net.Conn, state http.ConnState) {
@@ -237,15 +266,37 @@ func (s *Server) Config() *b24oauth.Config {
 // the new one with the request's path and query kept, as Bitrix24 does, and
 // refreshes bring the new client_endpoint. It panics on a closed Server.
 func (s *Server) Rename() (oldURL string) {
-	host := s.open(s.servePortal)
+	host, err := s.open(s.free, s.servePortal)
+	if err != nil {
+		panic(err.Error())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	oldURL, s.host = "http://"+s.host, host
 	return oldURL
 }
 
-func randomHex(n int) string {
+// identity is who the server takes itself and its one application for.
+type identity struct {
+	clientID, clientSecret     string
+	memberID, applicationToken string
+}
+
+// newIdentity makes one of hexadecimal numbers of n bytes.
+func newIdentity(hexOf func(n int) string) identity {
+	return identity{
+		clientID:         "local.b24test." + hexOf(8),
+		clientSecret:     hexOf(25),
+		memberID:         hexOf(16),
+		applicationToken: hexOf(16),
+	}
+}
+
+func randomHex(n int) string { return hexOf(rand.Reader, n) }
+
+// hexOf reads n bytes of a source that never fails.
+func hexOf(random io.Reader, n int) string {
 	b := make([]byte, n)
-	rand.Read(b)
+	io.ReadFull(random, b)
 	return hex.EncodeToString(b)
 }
