@@ -2,10 +2,8 @@ package b24test
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strings"
@@ -17,9 +15,6 @@ const anyLoopback = "127.0.0.1:0"
 
 func listenTCP(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 
-// keptRequests is how much of each log a Server of Listen keeps.
-const keptRequests = 100
-
 // Listen starts a Server for a program that runs for long, such as a portal to
 // develop against, with the portal and the authorization server at TCP addresses of
 // the caller's choice; port 0 is any free one. Neither may be an address that stands
@@ -27,11 +22,11 @@ const keptRequests = 100
 // cannot be listened at is an error. Close the Server when finished.
 //
 // What a developer enters in a configuration follows from the portal's address and
-// is the same when it is listened at again: the client id and secret, the portal's
+// is the same when that is listened at again: the client id and secret, the portal's
 // member_id and the application_token. So these are no secrets; tokens and codes are
 // random. Only the last 100 requests of each kind are kept.
 func Listen(portal, authorization string) (*Server, error) {
-	host, port, err := net.SplitHostPort(portal)
+	host, _, err := net.SplitHostPort(portal)
 	if err != nil {
 		return nil, fmt.Errorf("b24test: the portal's address %q is not of the form host:port, such as 127.0.0.1:8024", portal)
 	}
@@ -39,11 +34,7 @@ func Listen(portal, authorization string) (*Server, error) {
 		return nil, fmt.Errorf("b24test: the portal's address %q stands for all of this machine's: choose the one that clients reach it by, such as 127.0.0.1:8024", portal)
 	}
 	s := newServer(listenTCP, (&net.Dialer{}).DialContext)
-	s.kept = keptRequests
-	if port != "0" {
-		seeded := rand.NewChaCha8(sha256.Sum256([]byte(portal)))
-		s.identity = newIdentity(func(n int) string { return hexOf(seeded, n) })
-	}
+	s.lasting = true
 	if err := s.start(portal, authorization); err != nil {
 		return nil, err
 	}

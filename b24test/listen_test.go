@@ -38,6 +38,9 @@ func TestAServerThatIsStartedAgainNeedsNoOtherConfiguration(t *testing.T) {
 	first.Close()
 
 	second := listen(t, portal, authorization)
+	if first.ClientID() != second.ClientID() {
+		t.Error("a free port that was given is no address like others")
+	}
 	g := second.Install()
 	second.Close()
 	third := listen(t, portal, authorization)

@@ -46,6 +46,7 @@ type Request struct {
 func (r *Request) forToken() bool { return strings.HasPrefix(r.Path, "/oauth/") }
 
 const (
+	maxLog  = 100      // requests in each log of a Server of Listen
 	maxKept = 1 << 20  // of a body in the log
 	maxRead = 64 << 20 // of a body at all; beyond it the answer is 413
 )
@@ -123,8 +124,8 @@ func (s *Server) arrive(r *http.Request) (*Request, []byte, error) {
 		log = &s.tokens
 	}
 	*log = append(*log, entry)
-	if s.kept > 0 && len(*log) > s.kept {
-		*log = slices.Delete(*log, 0, len(*log)-s.kept)
+	if s.lasting && len(*log) > maxLog {
+		*log = slices.Delete(*log, 0, len(*log)-maxLog)
 	}
 	s.mu.Unlock()
 

@@ -61,7 +61,7 @@ type Server struct {
 	free      string // an address with a free port, on the portal's host
 	transport *http.Transport
 	authHost  string
-	kept      int // of each log; 0: everything
+	lasting   bool // it is a program's, not a test's
 
 	pages http.ServeMux // what Handle serves
 
@@ -130,7 +130,14 @@ func (s *Server) mustStart() {
 
 // start listens at both addresses. If it fails nothing is left open.
 func (s *Server) start(portal, authorization string) (err error) {
-	if s.host, err = s.open(portal, s.servePortal); err != nil {
+	l, err := s.bind(portal)
+	if err != nil {
+		return err
+	}
+	if s.lasting {
+		s.identity = identityAt(l.Addr().String())
+	}
+	if s.host, err = s.serve(l, s.servePortal); err != nil {
 		return err
 	}
 	name, _, err := net.SplitHostPort(s.host)
@@ -144,13 +151,28 @@ func (s *Server) start(portal, authorization string) (err error) {
 	return err
 }
 
-// open starts serving at an address, and passes the host and port that it has then
-// to handle, and returns them.
-func (s *Server) open(address string, handle func(w http.ResponseWriter, r *http.Request, host string)) (string, error) {
+// open binds an address and serves there.
+func (s *Server) open(address string, handle handler) (host string, err error) {
+	l, err := s.bind(address)
+	if err != nil {
+		return "", err
+	}
+	return s.serve(l, handle)
+}
+
+func (s *Server) bind(address string) (net.Listener, error) {
 	l, err := s.listen(address)
 	if err != nil {
-		return "", fmt.Errorf("b24test: cannot listen at %s: %w: end what listens there, or choose another address; port 0 is any free one", address, err)
+		return nil, fmt.Errorf("b24test: cannot listen at %s: %w: end what listens there, or choose another address; port 0 is any free one", address, err)
 	}
+	return l, nil
+}
+
+// handler answers a request at one of the Server's addresses.
+type handler func(w http.ResponseWriter, r *http.Request, host string)
+
+// serve starts serving, and passes the host and port to handle and returns them.
+func (s *Server) serve(l net.Listener, handle handler) (string, error) {
 	host := l.Addr().String()
 	srv := &http.Server{
 		Handler:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, host) }),
@@ -274,22 +296,6 @@ func (s *Server) Rename() (oldURL string) {
 	defer s.mu.Unlock()
 	oldURL, s.host = "http://"+s.host, host
 	return oldURL
-}
-
-// identity is who the server takes itself and its one application for.
-type identity struct {
-	clientID, clientSecret     string
-	memberID, applicationToken string
-}
-
-// newIdentity makes one of hexadecimal numbers of n bytes.
-func newIdentity(hexOf func(n int) string) identity {
-	return identity{
-		clientID:         "local.b24test." + hexOf(8),
-		clientSecret:     hexOf(25),
-		memberID:         hexOf(16),
-		applicationToken: hexOf(16),
-	}
 }
 
 func randomHex(n int) string { return hexOf(rand.Reader, n) }
