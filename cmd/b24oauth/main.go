@@ -77,7 +77,7 @@ Exit status: 0 it worked, 1 it failed, 2 a mistake on the command line,
 		&cobra.Group{ID: groupCalls, Title: "Calls:"},
 	)
 	root.AddCommand(
-		p.login(), p.status(), p.list(), p.check(), p.importGrants(), p.exportGrants(), p.delete(), p.keepalive(), p.createTable(),
+		p.sandbox(), p.trigger(), p.login(), p.status(), p.list(), p.check(), p.importGrants(), p.exportGrants(), p.delete(), p.keepalive(), p.createTable(),
 		p.call(), p.token(), p.header(), p.openapi(),
 	)
 	return root

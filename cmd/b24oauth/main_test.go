@@ -29,6 +29,8 @@ func TestMain(m *testing.M) {
 //	portal answer METHOD JSON
 //	portal renewed N        fails unless N refresh tokens were exchanged by now
 //	exitcode N COMMAND…     runs a command, which must end with this status
+//
+// and sandbox and program, which stand beside the tests of those.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -36,6 +38,7 @@ func TestScripts(t *testing.T) {
 			srv := b24test.NewServer()
 			env.Defer(srv.Close)
 			env.Values[portalKey{}] = srv
+			env.Values[sandboxKey{}] = new(sandboxProcess)
 			env.Vars = append(env.Vars,
 				"PORTAL="+srv.URL(),
 				"HOST="+strings.TrimPrefix(srv.URL(), "http://"),
@@ -53,6 +56,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"portal":   portal,
 			"exitcode": exitCode,
+			"sandbox":  sandboxCommand,
+			"program":  programCommand,
 		},
 	})
 }
