@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"time"
 	"strings"
 
 	"github.com/b24go/b24oauth"
@@ -152,6 +153,39 @@ func ExampleConfig_Save() {
 	// Output:
 	// dead: true
 	// revived: true
+}
+
+// A portal that nobody calls for 30 days is lost. A job that runs once a day sees to
+// it, and tells which portals are lost already.
+func ExampleConfig_KeepAlive() {
+	srv := b24test.NewServer()
+	defer srv.Close()
+	ctx := context.Background()
+	config := srv.Config()
+	config.Store = new(b24oauth.MemoryStore)
+	for _, key := range []string{"acme", "emca"} {
+		grant := srv.Install()
+		if key == "emca" {
+			grant.Issued = grant.Issued.Add(-25 * 24 * time.Hour) // as if nobody had called since
+			grant.Expiry = grant.Expiry.Add(-25 * 24 * time.Hour)
+		}
+		if err := config.Save(ctx, key, grant); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+
+	for key, err := range config.KeepAlive(ctx, 20*24*time.Hour) {
+		switch {
+		case errors.Is(err, b24oauth.ErrReauthorize):
+			fmt.Println(key, "has to be authorized again:", err)
+		case err != nil:
+			fmt.Println(key, err)
+		default:
+			fmt.Println(key, "was renewed")
+		}
+	}
+	// Output: emca was renewed
 }
 
 // A request that got no token ends in a TokenError: its kind says who has to
