@@ -9,8 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"time"
 	"strings"
+	"time"
 
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/b24test"
