@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/b24go/b24oauth"
 	"github.com/b24go/b24oauth/b24test"
+	"github.com/b24go/b24oauth/filestore"
 )
 
 func TestMain(m *testing.M) {
@@ -28,6 +30,7 @@ func TestMain(m *testing.M) {
 //	portal limit|cut|unavailable N
 //	portal answer METHOD JSON
 //	portal renewed N        fails unless N refresh tokens were exchanged by now
+//	age KEY DAYS            lets a grant of the default Store be that old, if it is there
 //	exitcode N COMMAND…     runs a command, which must end with this status
 //
 // and sandbox and program, which stand beside the tests of those.
@@ -56,6 +59,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"portal":   portal,
 			"exitcode": exitCode,
+			"age":      age,
 			"sandbox":  sandboxCommand,
 			"program":  programCommand,
 		},
@@ -98,6 +102,21 @@ func portal(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("portal %s: no such thing", args[0])
 	}
+}
+
+// age changes when a stored grant was issued.
+func age(ts *testscript.TestScript, neg bool, args []string) {
+	days, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	s, err := filestore.Open(ts.Getenv("XDG_DATA_HOME") + "/b24oauth")
+	ts.Check(err)
+	ts.Check(s.Update(context.Background(), args[0], func(_ context.Context, g *b24oauth.Grant) (*b24oauth.Grant, error) {
+		if g != nil {
+			g.Issued = g.Issued.AddDate(0, 0, -days)
+			g.Expiry = g.Expiry.AddDate(0, 0, -days)
+		}
+		return g, nil
+	}))
 }
 
 // answerOf is a grant as Bitrix24 answers it.
