@@ -78,7 +78,7 @@ Exit status: 0 it worked, 1 it failed, 2 a mistake on the command line,
 	)
 	root.AddCommand(
 		p.sandbox(), p.trigger(), p.login(), p.status(), p.list(), p.check(), p.importGrants(), p.exportGrants(), p.delete(), p.keepalive(), p.createTable(),
-		p.call(), p.token(), p.header(), p.openapi(),
+		p.call(), p.token(), p.header(), p.proxy(), p.openapi(),
 	)
 	return root
 }
