@@ -161,6 +161,7 @@
 //	internal/lifetime       how long a token lives, whatever is said of it
 //	internal/redact         what is left of an error, a panic or a trace without its secrets
 //	internal/ctxend         the error of a caller whose own context has ended
+//	internal/openapi        what a portal says of its own methods, made fit for generators of clients
 //	internal/keylock        exclusivity within a process, by key
 //	internal/registry       one source for each key, for as long as anybody uses it
 //	internal/setup          the mark of a Store's error that stays until somebody changes its setup
