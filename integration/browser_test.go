@@ -3,9 +3,12 @@ package integration
 import (
 	"bufio"
 	"context"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +27,7 @@ func TestAnApplicationIsInstalledAndUsedInTheFrame(t *testing.T) {
 		}
 		t.Skip("there is no chromium")
 	}
-	page := startWebapp(t)
+	app := startWebapp(t)
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(browser),
 		chromedp.NoSandbox, // the tests may run as root, where there is none
@@ -35,7 +38,7 @@ func TestAnApplicationIsInstalledAndUsedInTheFrame(t *testing.T) {
 	defer stop()
 	tab, closeTab := chromedp.NewContext(allocator)
 	defer closeTab()
-	if _, err := chromedp.Run(tab, chromedp.Navigate(page)); err != nil { // starts the browser
+	if _, err := chromedp.Run(tab, chromedp.Navigate(app.page)); err != nil { // starts the browser
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(tab, time.Minute)
@@ -43,7 +46,7 @@ func TestAnApplicationIsInstalledAndUsedInTheFrame(t *testing.T) {
 	seen := make(frames)
 	seen.within(t, ctx, "The application is installed.", "p")
 	for text := ""; !strings.Contains(text, "Deals of user"); { // the installation is finished by a request of its own
-		if _, err := chromedp.Run(ctx, chromedp.Navigate(page)); err != nil {
+		if _, err := chromedp.Run(ctx, chromedp.Navigate(app.page)); err != nil {
 			t.Fatal(err)
 		}
 		for text = ""; text == "" && ctx.Err() == nil; { // the frame is empty before the form is posted into it
@@ -51,6 +54,23 @@ func TestAnApplicationIsInstalledAndUsedInTheFrame(t *testing.T) {
 		}
 	}
 	seen.within(t, ctx, "A first deal <b>A second one</b>", "#deals")
+
+	// What the portal does to the application's token is no concern of its user's, and
+	// what somebody does in the portal is heard of.
+	app.do(t, app.expire)
+	app.do(t, app.deal)
+	app.logs(t, ctx, " event name=ONCRMDEALADD", "deal=3")
+	seen.press(t, ctx, "#again")
+	seen.within(t, ctx, "A first deal <b>A second one</b> A new deal", "#deals")
+	app.logs(t, ctx, "token renewed")
+	resp, err := http.Get(app.check)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if report, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(report), `"ok":true`) {
+		t.Errorf("the check answers %s %s, %v", resp.Status, report, err)
+	}
 }
 
 // frames are those of a tab that were looked into. They stay attached: to leave one
@@ -67,6 +87,20 @@ func (f frames) within(t *testing.T, tab context.Context, want, selector string)
 		}
 	}
 	t.Fatalf("the frame shows %q, want %q", got, want)
+}
+
+// press clicks on the element of the frame that shows it.
+func (f frames) press(t *testing.T, tab context.Context, selector string) {
+	t.Helper()
+	for _, frame := range f {
+		soon, cancel := context.WithTimeout(frame, 2*time.Second)
+		_, err := chromedp.Run(soon, chromedp.Click(chromedp.CSS(selector)))
+		cancel()
+		if err == nil {
+			return
+		}
+	}
+	t.Fatalf("no frame has %s", selector)
 }
 
 // shown returns the text of an element of the frame, "" if there is none now.
@@ -100,8 +134,15 @@ func (f frames) shown(t *testing.T, tab context.Context, selector string) string
 	return ""
 }
 
-// startWebapp starts the example and returns the address of its portal's page.
-func startWebapp(t *testing.T) (page string) {
+// webapp is the example while it runs.
+type webapp struct {
+	page         string // where its portal shows it
+	expire, deal string // addresses that make happen what happens in a portal
+	check        string // the address that tells whether the grant works
+	log          chan string
+}
+
+func startWebapp(t *testing.T) *webapp {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "webapp")
 	build := exec.Command("go", "build", "-o", program, "./examples/webapp")
@@ -111,7 +152,8 @@ func startWebapp(t *testing.T) (page string) {
 	}
 	cmd := exec.Command(program)
 	cmd.Env = append(os.Environ(), "LISTEN=127.0.0.1:0", "BITRIX24_CLIENT_ID=", "BITRIX24_CLIENT_SECRET=")
-	cmd.Stderr = os.Stderr
+	read, stderr := io.Pipe()
+	cmd.Stderr = stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -119,15 +161,66 @@ func startWebapp(t *testing.T) (page string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	w := &webapp{log: make(chan string, 1000)}
+	go func() {
+		defer close(w.log)
+		for lines := bufio.NewScanner(read); lines.Scan(); {
+			w.log <- lines.Text()
+		}
+	}()
 	t.Cleanup(func() {
 		cmd.Process.Signal(os.Interrupt)
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("webapp ended with %v", err)
 		}
+		stderr.Close()
 	})
-	line, err := bufio.NewReader(out).ReadString('\n')
+	lines := bufio.NewScanner(out)
+	for w.check == "" && lines.Scan() {
+		switch text := lines.Text(); {
+		case w.page == "":
+			w.page = text
+		case strings.Contains(text, "/expire "):
+			w.expire = strings.Fields(text)[3]
+		case strings.Contains(text, "/deal "):
+			w.deal = strings.Fields(text)[3]
+		case strings.Contains(text, "/token-refresh"):
+			w.check = strings.Fields(text)[1]
+		}
+	}
+	if w.check == "" {
+		t.Fatalf("webapp has not told where it is: %v", lines.Err())
+	}
+	return w
+}
+
+// do makes something happen in the portal.
+func (w *webapp) do(t *testing.T, address string) {
+	t.Helper()
+	resp, err := http.Post(address, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(line)
+	resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		t.Fatalf("%s: %s", address, resp.Status)
+	}
+}
+
+// logs waits for a line of the log that has all of the words.
+func (w *webapp) logs(t *testing.T, ctx context.Context, words ...string) {
+	t.Helper()
+	for {
+		select {
+		case line, ok := <-w.log:
+			if !ok {
+				t.Fatalf("the log has ended without %q", words)
+			}
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+				return
+			}
+		case <-ctx.Done():
+			t.Fatalf("the log has no line with %q", words)
+		}
+	}
 }

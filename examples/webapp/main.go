@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/b24go/b24oauth"
-	"github.com/b24go/b24oauth/b24test"
 	"github.com/b24go/b24oauth/check"
 	"github.com/b24go/b24oauth/filestore"
 	"github.com/b24go/b24oauth/install"
@@ -44,18 +43,17 @@ func main() {
 func run(ctx context.Context, address string, tell func(string)) (err error) {
 	app := &application{handler: new(install.Handler)}
 	app.config, err = b24oauth.ConfigFromEnv()
-	var sandbox *b24test.Server
+	var portal *sandbox
 	if err != nil {
-		sandbox = b24test.NewServer()
-		defer sandbox.Close()
-		app.config = sandbox.Config()
+		portal = startSandbox()
+		defer portal.Close()
+		app.config = portal.Config()
 		app.config.Store = new(b24oauth.MemoryStore)
-		sandbox.On("crm.deal.list", b24test.Answer{Status: 200, Body: `{"result":[{"ID":"1","TITLE":"A first deal"},{"ID":"2","TITLE":"<b>A second one</b>"}],"total":2}`})
-		app.handler.AllowPrivate, app.handler.ScriptURL = true, sandbox.ScriptURL()
+		app.handler.AllowPrivate, app.handler.ScriptURL = true, portal.ScriptURL()
 	} else if app.config.Store, err = filestore.Open("grants"); err != nil {
 		return err
 	}
-	app.config.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	app.config.Logger = slog.Default()
 	defer func() { err = errors.Join(err, app.config.Flush(context.Background())) }()
 
 	// The installation, and whatever else Bitrix24 calls.
@@ -84,11 +82,11 @@ func run(ctx context.Context, address string, tell func(string)) (err error) {
 		server.Shutdown(context.Background())
 	}()
 	at := fmt.Sprintf("http://localhost:%d/bitrix", l.Addr().(*net.TCPAddr).Port)
-	if sandbox != nil {
-		sandbox.SetInstalled(false)
-		at = sandbox.ShowFrame(at, sandbox.Install())
+	if portal != nil {
+		portal.open(mux, at, tell)
+	} else {
+		tell("The application is served at " + at)
 	}
-	tell(at)
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
