@@ -86,6 +86,8 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) bool {
 	case shown:
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_ = frameTemplate.Execute(w, page) // fails only if the browser has gone
+	case r.URL.Path == authorizePath && r.Method == http.MethodGet:
+		s.serveAuthorize(w, r)
 	case r.URL.Path == scriptPath:
 		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 		fmt.Fprintf(w, script, s.URL()+finishPath)

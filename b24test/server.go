@@ -74,6 +74,7 @@ type Server struct {
 	host     string // the portal's present one
 	grants   grants
 	frames   map[string]frame // by path
+	redirect string           // the address in the application's card; "" if none is known
 	watchers []func(Request)
 	faults   faults
 	calls    []*Request

@@ -50,12 +50,13 @@ line that is printed comes when both are ready:
 	f.StringVar(&o.listen, "listen", sandboxAddress, "the portal's address; port 0 is any free one")
 	f.BoolVar(&o.allowRemote, "allow-remote", false, "listen at an address that other machines reach, where whoever does can read and do everything in the sandbox")
 	f.DurationVar(&o.lifetime, "token-lifetime", time.Hour, "how long access tokens live, in whole seconds")
+	f.StringVar(&o.redirect, "redirect", "", "the address in the application's card, to which the code flow sends a browser (default: it is shown what to copy)")
 	f.BoolVar(&o.singleUse, "single-use", true, "a refresh token works only once, as a program should expect")
 	return cmd
 }
 
 type sandboxOptions struct {
-	listen                 string
+	listen, redirect       string
 	allowRemote, singleUse bool
 	lifetime               time.Duration
 }
@@ -75,6 +76,9 @@ func (p *program) runSandbox(ctx context.Context, o sandboxOptions) error {
 	if o.lifetime < time.Second {
 		return misused("--token-lifetime %v: a token lives a second at least; to end all tokens at once press Expire on the page, or POST /_sandbox/expire", o.lifetime)
 	}
+	if u, err := url.Parse(o.redirect); err != nil || o.redirect != "" && u.Host == "" {
+		return misused("--redirect must be an address, such as http://127.0.0.1:8026/")
+	}
 	authorization, hosts, err := o.addresses()
 	if err != nil {
 		return err
@@ -86,6 +90,7 @@ func (p *program) runSandbox(ctx context.Context, o sandboxOptions) error {
 	defer srv.Close()
 	srv.SetLifetime(o.lifetime)
 	srv.SetSingleUse(o.singleUse)
+	srv.SetRedirect(o.redirect)
 	log := p.logger()
 	srv.Watch(func(r b24test.Request) {
 		log.Debug("request", slog.String("method", r.Method), slog.String("path", r.Path), slog.Int("status", r.Status), slog.String("code", r.Code))
@@ -147,9 +152,12 @@ b24oauth import demo <<'GRANT'
 GRANT
 b24oauth call demo crm.deal.list
 
+# The same as a user would do it, who authorizes the application in a browser:
+b24oauth login --portal %s --key demo
+
 # What an installation sends, to a program that listens for it:
 b24oauth trigger ONAPPINSTALL --forward-to http://127.0.0.1:8080/bitrix%s
-`, r.Portal, sandboxPage, r.ClientID, r.ClientSecret, r.TokenURL, grant, sandboxFlag(r.Portal))
+`, r.Portal, sandboxPage, r.ClientID, r.ClientSecret, r.TokenURL, grant, r.Portal, sandboxFlag(r.Portal))
 	return err
 }
 
