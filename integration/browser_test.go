@@ -20,29 +20,11 @@ import (
 // The example's application is installed and used in a portal's frame, in a browser
 // that keeps no cookie of a third party.
 func TestAnApplicationIsInstalledAndUsedInTheFrame(t *testing.T) {
-	browser, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("chromium is missing: install Debian's package chromium")
-		}
-		t.Skip("there is no chromium")
-	}
 	app := startWebapp(t)
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(browser),
-		chromedp.NoSandbox, // the tests may run as root, where there is none
-		chromedp.Flag("test-third-party-cookie-phaseout", true),
-		chromedp.Flag("disable-features", ""), // the frame of another site is a target of its own, as it is for users
-	)
-	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
-	defer stop()
-	tab, closeTab := chromedp.NewContext(allocator)
-	defer closeTab()
-	if _, err := chromedp.Run(tab, chromedp.Navigate(app.page)); err != nil { // starts the browser
+	ctx := browser(t)
+	if _, err := chromedp.Run(ctx, chromedp.Navigate(app.page)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(tab, time.Minute)
-	defer cancel()
 	seen := make(frames)
 	seen.within(t, ctx, "The application is installed.", "p")
 	for text := ""; !strings.Contains(text, "Deals of user"); { // the installation is finished by a request of its own
@@ -71,6 +53,34 @@ func TestAnApplicationIsInstalledAndUsedInTheFrame(t *testing.T) {
 	if report, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(report), `"ok":true`) {
 		t.Errorf("the check answers %s %s, %v", resp.Status, report, err)
 	}
+}
+
+// browser starts Chromium and returns the context of a tab, which ends after a minute.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	program, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("chromium is missing: install Debian's package chromium")
+		}
+		t.Skip("there is no chromium")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(program),
+		chromedp.NoSandbox, // the tests may run as root, where there is none
+		chromedp.Flag("test-third-party-cookie-phaseout", true),
+		chromedp.Flag("disable-features", ""), // the frame of another site is a target of its own, as it is for users
+	)
+	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(stop)
+	tab, closeTab := chromedp.NewContext(allocator)
+	t.Cleanup(closeTab)
+	if err := chromedp.Do(tab); err != nil { // starts the browser, in the context that it lives for
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(tab, time.Minute)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // frames are those of a tab that were looked into. They stay attached: to leave one
