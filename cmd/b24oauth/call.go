@@ -116,11 +116,16 @@ func (p *program) post(ctx context.Context, c *b24oauth.Config, key, method, bod
 // showAnswer prints what the portal answered, and returns an error if that is one.
 func (p *program) showAnswer(key string, resp *http.Response) error {
 	var start prefix
-	if _, err := io.Copy(p.out, io.TeeReader(resp.Body, &start)); err != nil {
-		return &repairable{fmt.Errorf("the portal's answer broke off: %w", err), p.self("check", key), exitLater}
+	answer := &reading{Reader: io.TeeReader(resp.Body, &start)}
+	_, err := io.Copy(p.out, answer)
+	if answer.err != nil {
+		return &repairable{fmt.Errorf("the portal's answer broke off: %w", answer.err), p.self("check", key), exitLater}
 	}
-	if !bytes.HasSuffix(start.last, []byte("\n")) {
-		fmt.Fprintln(p.out)
+	if err == nil && !bytes.HasSuffix(start.last, []byte("\n")) {
+		_, err = fmt.Fprintln(p.out)
+	}
+	if err != nil {
+		return err
 	}
 	return p.answered(key, resp.StatusCode, start.data)
 }
@@ -161,6 +166,20 @@ func answerCode(data []byte) string {
 		return fmt.Sprint(v3.Code)
 	}
 	return "an error"
+}
+
+// reading tells an error of what is read from one of what is written.
+type reading struct {
+	io.Reader
+	err error
+}
+
+func (r *reading) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != io.EOF {
+		r.err = err
+	}
+	return n, err
 }
 
 // prefix keeps the start of what is written to it, which is all of an error.

@@ -104,9 +104,11 @@ func (p *program) printKept(renewed int, failed []kept) error {
 		}
 		return nil
 	}
-	fmt.Fprintf(p.out, "renewed: %d, failed: %d\n", renewed, len(failed))
+	if _, err := fmt.Fprintf(p.out, "renewed: %d, failed: %d\n", renewed, len(failed)); err != nil {
+		return err
+	}
 	for _, k := range failed {
-		if _, err := fmt.Fprintf(p.out, "  %s: %s\n    to repair it: %s\n", k.Key, k.Error, k.Repair); err != nil {
+		if _, err := fmt.Fprintf(p.out, "  %s: %s\n    to repair it: %s\n", shown(k.Key), k.Error, k.Repair); err != nil {
 			return err
 		}
 	}

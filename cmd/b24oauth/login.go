@@ -50,7 +50,7 @@ and paste it here within 30 seconds, which is how long the code in it lives.`,
 				if err := c.Save(ctx, key, g); err != nil {
 					return withRepair(err, p.self("login", "--portal", portal, "--key", "ANOTHER"))
 				}
-				return p.print(map[string]any{"key": key, "portal": hostOf(g), "user_id": g.UserID}, "stored "+key+", of "+hostOf(g))
+				return p.print(map[string]any{"key": key, "portal": hostOf(g), "user_id": g.UserID}, "stored "+shown(key)+", of "+hostOf(g))
 			})
 		}),
 	}

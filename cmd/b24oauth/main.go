@@ -23,6 +23,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -62,6 +63,7 @@ BITRIX24_CLIENT_SECRET; the secret also from a file, or it is asked for.
 
 Exit status: 0 it worked, 1 it failed, 2 a mistake on the command line,
 4 the application must be authorized again, 5 try again later.`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -81,6 +83,14 @@ Exit status: 0 it worked, 1 it failed, 2 a mistake on the command line,
 		p.call(), p.token(), p.header(), p.proxy(), p.openapi(),
 	)
 	return root
+}
+
+// version is that of the module, as it was installed: (devel) from a checkout.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
 }
 
 // The groups in which the help shows the commands.

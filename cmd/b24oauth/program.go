@@ -9,7 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -60,7 +62,7 @@ func (p *program) open() (*stores.Opened, error) {
 	if address == "" {
 		var err error
 		if address, err = stores.Default(); err != nil {
-			return nil, err
+			return nil, withRepair(err, "export B24OAUTH_STORE=file:DIR")
 		}
 	}
 	password, err := fromFile(p.passwordFile, os.Getenv(stores.PasswordVariable))
@@ -116,7 +118,7 @@ func (p *program) credentials() (*b24oauth.Config, error) {
 		ClientID:     strings.TrimSpace(os.Getenv("BITRIX24_CLIENT_ID")),
 		ClientSecret: secret,
 		TokenURL:     p.tokenURL,
-		Logger:       p.logger(),
+		Logger:       p.briefLogger(),
 	}
 	if c.ClientID == "" {
 		return nil, withRepair(errors.New("the application's client id is not known: it stands in its card in Bitrix24"), "export BITRIX24_CLIENT_ID=local.…")
@@ -166,16 +168,50 @@ func (p *program) readLine(ctx context.Context) (string, error) {
 	}
 }
 
-// logger writes what goes wrong to stderr, and with --verbose every operation.
-func (p *program) logger() *slog.Logger {
+// logger writes to stderr what goes wrong, and with --verbose every operation. It is
+// for commands that go on after an error.
+func (p *program) logger() *slog.Logger { return slog.New(p.logHandler()) }
+
+// briefLogger is for commands that end with an error, which they tell by themselves:
+// without --verbose it has the warnings alone.
+func (p *program) briefLogger() *slog.Logger {
+	if p.verbose {
+		return p.logger()
+	}
+	return slog.New(warnings{p.logHandler()})
+}
+
+func (p *program) logHandler() slog.Handler {
 	o := &slog.HandlerOptions{Level: slog.LevelWarn}
 	if p.verbose {
 		o.Level = slog.LevelDebug
 	}
 	if p.asJSON {
-		return slog.New(slog.NewJSONHandler(p.errOut, o))
+		return slog.NewJSONHandler(p.errOut, o)
 	}
-	return slog.New(slog.NewTextHandler(p.errOut, o))
+	return slog.NewTextHandler(p.errOut, o)
+}
+
+// warnings is a Handler without what is an error.
+type warnings struct{ slog.Handler }
+
+func (h warnings) Enabled(ctx context.Context, l slog.Level) bool {
+	return l < slog.LevelError && h.Handler.Enabled(ctx, l)
+}
+
+func (h warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnings{h.Handler.WithAttrs(attrs)}
+}
+
+func (h warnings) WithGroup(name string) slog.Handler { return warnings{h.Handler.WithGroup(name)} }
+
+// shown returns a text as it is shown in a table or a list: one that could move the
+// terminal's cursor, or be taken for two, as a Go string.
+func shown(text string) string {
+	if text == "" || strings.TrimSpace(text) != text || strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 // printJSON prints a result, on one line.

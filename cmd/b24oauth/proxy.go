@@ -89,6 +89,7 @@ func (o proxyOptions) bearer() (string, error) {
 
 // runProxy is the proxy until ctx ends.
 func (p *program) runProxy(ctx context.Context, c *b24oauth.Config, key, host, bearer string, o proxyOptions) error {
+	c.Logger = p.logger()
 	// What stays until somebody acts is better said now than to each request.
 	source := c.TokenSource(key)
 	var ofToken *b24oauth.TokenError

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -179,7 +178,7 @@ func (p *program) printStatus(all []grantStatus) error {
 		if portal == "" {
 			portal = "-"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", g.Key, portal, user, tokenState(g.Expiry, now), refreshState(g, now), state)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", shown(g.Key), shown(portal), user, tokenState(g.Expiry, now), refreshState(g, now), state)
 	}
 	return w.Flush()
 }
@@ -233,6 +232,8 @@ func (p *program) list() *cobra.Command {
 		Use:     "list",
 		GroupID: groupGrants,
 		Short:   "List the keys of the stored grants, one on each line",
+		Long: `Lists the keys of the stored grants, one on each line. A key that cannot be seen, or
+would be taken for two, is shown as a Go string; --json has all as they are.`,
 		Example: "  b24oauth list | while read -r key; do b24oauth check \"$key\"; done",
 		Args:    cobra.NoArgs,
 		RunE: work(func(ctx context.Context, _ []string) error {
@@ -245,8 +246,10 @@ func (p *program) list() *cobra.Command {
 					if err := p.printJSON(keys); err != nil {
 						return err
 					}
-				} else if len(keys) > 0 {
-					if _, err := fmt.Fprintln(p.out, strings.Join(keys, "\n")); err != nil {
+					return worst(failed)
+				}
+				for _, key := range keys {
+					if _, err := fmt.Fprintln(p.out, shown(key)); err != nil {
 						return err
 					}
 				}

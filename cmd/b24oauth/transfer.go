@@ -166,7 +166,7 @@ func (p *program) importFrom(ctx context.Context, c *b24oauth.Config, in io.Read
 			failed = append(failed, fmt.Errorf("value %d of the input: %w", n, err))
 			continue
 		}
-		if err := p.print(map[string]string{"imported": name}, "imported "+name); err != nil {
+		if err := p.print(map[string]string{"imported": name}, "imported "+shown(name)); err != nil {
 			return err
 		}
 	}
@@ -268,7 +268,7 @@ new authorization does. The portal goes on regarding the application as installe
 				if err := c.Delete(ctx, key); err != nil {
 					return err
 				}
-				return p.print(map[string]string{"deleted": key}, "deleted "+key)
+				return p.print(map[string]string{"deleted": key}, "deleted "+shown(key))
 			})
 		}),
 	}

@@ -230,7 +230,7 @@ func Default() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("the user's data directory is not known (%w): name the Store with --store", err)
+		return "", fmt.Errorf("the user's data directory is not known (%w): name the Store, as in --store file:DIR", err)
 	}
 	return "file:" + filepath.Join(home, dataDir, "b24oauth"), nil
 }
