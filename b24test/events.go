@@ -21,6 +21,7 @@ type faults struct {
 	cutTokens   int
 	hold        chan struct{} // nil: token requests are not held
 	rateLimit   int
+	bucket      bucket
 	refuse      int
 	refusal     Answer
 	canned      map[string]Answer // by method
@@ -83,6 +84,39 @@ func (s *Server) RateLimit(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults.rateLimit = n
+}
+
+// EnforceLimit gives the portal a budget of calls, as every real one has: a bucket that
+// holds depth calls and loses rate of them in a second, 50 and 2 at Bitrix24. A call for
+// which it has no room is refused with 503 QUERY_LIMIT_EXCEEDED, before its token is
+// looked at, and does not fill it. A depth of 0, as at first, ends that.
+func (s *Server) EnforceLimit(rate float64, depth int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults.bucket = bucket{rate: rate, depth: float64(depth)}
+}
+
+// bucket is a leaky one.
+type bucket struct {
+	rate, depth, level float64
+	seen               time.Time
+}
+
+// full reports whether there is no room for a call, and else takes it.
+func (b *bucket) full() bool {
+	if b.depth == 0 {
+		return false
+	}
+	now := time.Now()
+	if !b.seen.IsZero() {
+		b.level = max(0, b.level-now.Sub(b.seen).Seconds()*b.rate)
+	}
+	b.seen = now
+	if b.level+1 > b.depth {
+		return true
+	}
+	b.level++
+	return false
 }
 
 // On makes the portal answer every call of a method, such as crm.deal.list, with a,

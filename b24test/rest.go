@@ -159,7 +159,7 @@ func (c *call) findToken(r *http.Request, query, posted map[string]any, names ..
 func (s *Server) intercept(c call) (Answer, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if take(&s.faults.rateLimit) {
+	if take(&s.faults.rateLimit) || s.faults.bucket.full() {
 		return c.dialect.failure(http.StatusServiceUnavailable, "QUERY_LIMIT_EXCEEDED", "Too many requests"), true
 	}
 	if take(&s.faults.refuse) {

@@ -20,38 +20,23 @@ const (
 	connectionError = "CONNECTION_ERROR"
 )
 
-// maxError bounds how much of an answer is read for its code.
-const maxError = 64 << 10
-
-// peeked is a body whose start was read. It remembers the code for the Backoff, which
-// is asked when the body is gone.
-type peeked struct {
-	io.Reader
-	io.Closer
+// coded is a body whose code is known: the Backoff is asked for when it is gone.
+type coded struct {
+	io.ReadCloser
 	code string
 }
 
 // codeOf returns the error code in an answer, in upper case, and leaves the answer
 // whole.
 func codeOf(resp *http.Response) string {
-	if p, ok := resp.Body.(*peeked); ok {
-		return p.code
+	if c, ok := resp.Body.(*coded); ok {
+		return c.code
 	}
-	start, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
-	_, code, _ := resterror.Read(start)
-	rest := io.MultiReader(bytes.NewReader(start), resp.Body)
-	if err != nil {
-		rest = io.MultiReader(bytes.NewReader(start), failing{err})
-	}
-	p := &peeked{rest, resp.Body, strings.ToUpper(code)}
-	resp.Body = p
-	return p.code
+	_, code := resterror.Inspect(resp.Request.Context(), resp)
+	c := &coded{resp.Body, strings.ToUpper(code)}
+	resp.Body = c
+	return c.code
 }
-
-// failing is what follows the bytes that came before an error.
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // resets remembers when the methods of portals may run again. A portal says so in each
 // success, and in the refusal no longer.
