@@ -76,7 +76,7 @@ func TestAPortalIsNotCalledMoreThanItsBudgetAllows(t *testing.T) {
 		if n := w.together(t, 150); n != 0 {
 			t.Errorf("%d calls were refused", n)
 		}
-		if d := time.Since(begun); d < 49*time.Second || d > 51*time.Second {
+		if d := time.Since(begun); d < 52*time.Second || d > 53*time.Second {
 			t.Errorf("150 calls took %v", d)
 		}
 	})
@@ -87,7 +87,7 @@ func TestEveryPortalHasABudgetOfItsOwn(t *testing.T) {
 		w.together(t, 50)
 		begun := time.Now()
 		other := limit.Process{}
-		for range 50 {
+		for range limit.DefaultBurst {
 			if err := other.Wait(t.Context(), "other.example"); err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +146,7 @@ func TestARefusalForAnotherReasonChangesNothing(t *testing.T) {
 
 func TestACallThatCannotBeSentInTimeFailsAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		w.together(t, 50)
+		w.together(t, limit.DefaultBurst)
 		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 		defer cancel()
 		begun := time.Now()
@@ -162,7 +162,7 @@ func TestACallThatCannotBeSentInTimeFailsAtOnce(t *testing.T) {
 		if _, err = w.client.Do(req.WithContext(gone)); !errors.Is(err, context.Canceled) {
 			t.Errorf("a caller who has gone: %v", err)
 		}
-		if n := len(w.Requests()); n != 50 {
+		if n := len(w.Requests()); n != limit.DefaultBurst {
 			t.Errorf("%d requests", n)
 		}
 	})

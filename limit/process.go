@@ -9,11 +9,12 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// What a portal allows, but for those of the Enterprise plan: five in a second and 250
-// at once.
+// What a portal of any plan allows: two calls in a second and fifty at once, of which five
+// are left for those that are longer on their way than the ones before them. One of the
+// Enterprise plan allows five, and 250.
 const (
 	DefaultRate  = 2
-	DefaultBurst = 50
+	DefaultBurst = 45
 )
 
 // Calm is how long less is allowed after a portal has refused a call: its bucket of fifty
