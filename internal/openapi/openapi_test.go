@@ -27,7 +27,7 @@ func TestAPortalsDocumentIsRepaired(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if methods != 6 {
+	if methods != 7 {
 		t.Errorf("it describes %d methods", methods)
 	}
 	const golden = "testdata/repaired.json"
@@ -56,12 +56,13 @@ func document(request, answer, schemas string) string {
 }
 
 func TestEachFaultIsRepairedAndNothingElse(t *testing.T) {
-	const none = `{"type":"object"}`
+	const none = `{"type":"string"}`
 	for _, test := range []struct{ name, is, want string }{
 		{"nothing", document(none, none, `{}`), document(none, none, `{}`)},
 		{"no properties",
 			document(`{"type":"object","properties":[]}`, none, `{"A":{"properties":[]}}`),
-			document(`{"type":"object","properties":{}}`, none, `{"A":{"properties":{}}}`)},
+			document(`{"type":"object","properties":{},"additionalProperties":true}`, none, `{"A":{"properties":{}}}`)},
+		{"an object of anything", document(`{"type":"object"}`, none, `{"A":{"type":"object","additionalProperties":false},"B":{"type":"object","allOf":[{}]}}`), document(`{"type":"object","additionalProperties":true}`, none, `{"A":{"type":"object","additionalProperties":false},"B":{"type":"object","allOf":[{}]}}`)},
 		{"no schemas", document(none, none, `[]`), document(none, none, `{}`)},
 		{"a property without a schema", document(none, none, `{"A":{"properties":{"items":[],"required":[],"default":[]}}}`), document(none, none, `{"A":{"properties":{"items":{},"required":{},"default":{}}}}`)},
 		{"a list without elements", document(none, none, `{"A":{"required":[],"enum":[]}}`), document(none, none, `{"A":{}}`)},

@@ -9,6 +9,9 @@ import (
 // verbs are the operations that a path can have.
 var verbs = []string{"post", "get", "put", "patch", "delete", "head", "options", "trace"}
 
+// batch is the one method that answers with an array: of what its commands answer.
+const batch = "/batch"
+
 // operations repairs every operation, and says where they are. It returns how many
 // methods there are.
 func (r *repair) operations() (methods int) {
@@ -42,7 +45,7 @@ func (r *repair) operations() (methods int) {
 			operation["operationId"], taken[id] = id, true
 		}
 		r.request(operation)
-		r.answers(operation)
+		r.answers(path, operation)
 	})
 	return len(paths)
 }
@@ -70,12 +73,14 @@ func (r *repair) request(operation node) {
 }
 
 // answers repairs what an operation is answered, and adds the error that it can be.
-func (r *repair) answers(operation node) {
+func (r *repair) answers(path string, operation node) {
 	responses := object(operation, "responses")
 	for _, response := range responses {
 		n, _ := response.(node)
 		eachSchema(n, func(s node) {
-			r.list(r.resolve(s))
+			if path != batch {
+				r.list(r.resolve(s))
+			}
 			r.time(r.resolve(s))
 			r.schema(s, inAnswers)
 		})

@@ -31,6 +31,9 @@ func (r *repair) schema(value any, where place) {
 			delete(s, "type")
 		}
 	}
+	if s["type"] == "object" && isBare(s) {
+		s["additionalProperties"] = true // or what is in it would be dropped, as nobody's
+	}
 	for _, name := range []string{"items", "additionalProperties", "not"} {
 		r.schema(s[name], where)
 	}
@@ -44,6 +47,17 @@ func (r *repair) schema(value any, where place) {
 	for _, property := range properties {
 		r.schema(property, where)
 	}
+}
+
+// isBare reports whether nothing says what an object has in it.
+func isBare(s node) bool {
+	for _, name := range []string{"additionalProperties", "allOf", "anyOf", "oneOf"} {
+		if _, ok := s[name]; ok {
+			return false
+		}
+	}
+	properties, _ := s["properties"].(node)
+	return len(properties) == 0
 }
 
 const schemaRef = "#/components/schemas/"
