@@ -2,6 +2,7 @@ package retry
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"strconv"
@@ -28,11 +29,11 @@ type coded struct {
 
 // codeOf returns the error code in an answer, in upper case, and leaves the answer
 // whole.
-func codeOf(resp *http.Response) string {
+func codeOf(ctx context.Context, resp *http.Response) string {
 	if c, ok := resp.Body.(*coded); ok {
 		return c.code
 	}
-	_, code := resterror.Inspect(resp.Request.Context(), resp)
+	_, code := resterror.Inspect(ctx, resp)
 	c := &coded{resp.Body, strings.ToUpper(code)}
 	resp.Body = c
 	return c.code

@@ -111,7 +111,7 @@ func (p *Policy) CheckRetry(ctx context.Context, resp *http.Response, err error)
 		p.resets.watch(resp, about)
 		return false, nil
 	}
-	switch code := codeOf(resp); {
+	switch code := codeOf(ctx, resp); {
 	case code == queryLimit, code == connectionError:
 		return true, nil
 	case code == overloadLimit:
@@ -155,16 +155,19 @@ func (p *Policy) mayRunTwice(c call) bool {
 // run again, as its last answer said, or ten seconds. go-retryablehttp's own min and
 // max are 1 s and 30 s.
 func (p *Policy) Backoff(min, max time.Duration, n int, resp *http.Response) time.Duration {
-	code := ""
-	if resp != nil {
-		if resp.Header.Get("Retry-After") != "" {
-			return retryablehttp.DefaultBackoff(min, max, n, resp)
-		}
-		code = codeOf(resp)
+	if resp == nil {
+		return growing(min, max, n, 2)
 	}
-	switch code {
+	if resp.Header.Get("Retry-After") != "" {
+		return retryablehttp.DefaultBackoff(min, max, n, resp)
+	}
+	ctx := context.Background()
+	if resp.Request != nil {
+		ctx = resp.Request.Context()
+	}
+	switch codeOf(ctx, resp) {
 	case timeLimit:
-		return time.Until(p.resets.after(callOf(resp.Request.Context(), resp)))
+		return time.Until(p.resets.after(callOf(ctx, resp)))
 	case queryLimit:
 		return growing(min, max, n, 1.5)
 	}

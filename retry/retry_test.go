@@ -339,3 +339,19 @@ func TestAGatewayThatSaysWhenIsAskedThen(t *testing.T) {
 		}
 	})
 }
+
+func TestAnAnswerThatKnowsNoRequestIsJudgedToo(t *testing.T) {
+	var p retry.Policy
+	resp := func(status int, body string) *http.Response {
+		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
+	}
+	if again, err := p.CheckRetry(t.Context(), resp(503, `{"error":"QUERY_LIMIT_EXCEEDED"}`), nil); !again || err != nil {
+		t.Errorf("%v, %v", again, err)
+	}
+	if again, err := p.CheckRetry(t.Context(), resp(502, ``), nil); again || err != nil {
+		t.Errorf("%v, %v", again, err)
+	}
+	if d := p.Backoff(time.Second, time.Minute, 1, resp(503, `{"error":"QUERY_LIMIT_EXCEEDED"}`)); d != 1500*time.Millisecond {
+		t.Errorf("the pause is %v", d)
+	}
+}

@@ -123,11 +123,14 @@ func act(w http.ResponseWriter, r *http.Request, do func(*http.Request) (any, er
 		return
 	}
 	result, err := do(r)
-	if p, ok := err.(*Problem); ok {
+	switch p, ok := err.(*Problem); {
+	case ok:
 		answer(w, p.status, p)
-		return
+	case err != nil:
+		answer(w, http.StatusInternalServerError, problem("failed", "%v", err))
+	default:
+		answer(w, http.StatusOK, result)
 	}
-	answer(w, http.StatusOK, result)
 }
 
 // Problem is an error as the sandbox answers it, in the form of Bitrix24's. The
