@@ -81,7 +81,8 @@ type handler struct {
 type call struct {
 	base   *url.URL // of the portal's REST methods
 	method string
-	kept   bool // its body can be sent again
+	kept   bool   // its body can be sent again
+	token  string // with which it is sent, if it cannot
 }
 
 type callKey struct{}
@@ -110,7 +111,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, http.StatusBadRequest, "BODY_BROKE_OFF", "the request's body ended before its Content-Length")
 		return
 	}
-	h.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, call{endpoint, method, kept})))
+	c := call{base: endpoint, method: method, kept: kept}
+	if !kept {
+		t, err := h.source.TokenContext(r.Context())
+		if err != nil {
+			h.failed(w, r, err)
+			return
+		}
+		c.token = t.AccessToken
+	}
+	h.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
 }
 
 // admits reports whether the request brings the proxy's own token.
@@ -172,30 +182,20 @@ func (h *handler) modify(resp *http.Response) error {
 		resp.Header.Set("Location", back.String())
 	}
 	if resp.StatusCode == http.StatusUnauthorized && !c.kept {
-		return h.again(resp)
+		return h.again(resp, c.token)
 	}
 	return nil
 }
 
 // again answers a refusal of a token whose request could not be repeated, since its
-// body was too long to be kept. The token is renewed by then, and a program that
-// knows of none is told that it may send the request again.
-func (h *handler) again(resp *http.Response) error {
-	start, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err != nil {
-		return err
-	}
-	var answer struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal(start, &answer) != nil || answer.Error != "expired_token" {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.MultiReader(bytes.NewReader(start), resp.Body), resp.Body}
+// body was too long to be kept. If the token was renewed for that, a program that knows
+// of none is told to send the request again; if not, the portal's answer is its own.
+func (h *handler) again(resp *http.Response, sent string) error {
+	t, err := h.source.TokenContext(resp.Request.Context())
+	if err != nil || t.AccessToken == sent {
 		return nil
 	}
-	resp.Body.Close() // it is read
+	resp.Body.Close() // nobody reads it
 	return errSendAgain
 }
 

@@ -152,6 +152,21 @@ func TestWhatCannotBeSentAgainIsAskedForAgain(t *testing.T) {
 	}
 }
 
+func TestVersion3IsAskedAgainOnceForADenialThatMayBeTheTokens(t *testing.T) {
+	w := start(t)
+	const denied = `{"error":{"code":"BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION","message":"Access denied"}}`
+	w.RefuseNext(2, b24test.Answer{Status: 401, Body: denied})
+	stream := func() io.Reader { return io.MultiReader(strings.NewReader(`{"id":7}`)) }
+	json := header("Content-Type", "application/json")
+	if resp, text := w.do(t, "POST", "/rest/api/tasks.task.get", stream(), json); resp.StatusCode != 503 {
+		t.Errorf("at first: %d %s", resp.StatusCode, text)
+	}
+	// The renewed token did not help, so it is a permission that is missing.
+	if resp, text := w.do(t, "POST", "/rest/api/tasks.task.get", stream(), json); resp.StatusCode != 401 || text != denied {
+		t.Errorf("then: %d %s", resp.StatusCode, text)
+	}
+}
+
 func TestNothingOfTheProgramsOwnReachesThePortalButTheCall(t *testing.T) {
 	w := start(t)
 	w.do(t, "POST", "/rest/profile?auth=planted-token", strings.NewReader("auth=planted-token"),
