@@ -132,6 +132,7 @@
 //     latest. If none has it, the grant is lost.
 //   - An authorization that is delivered for the first time after a later one
 //     replaces it.
+//   - A grant that nobody uses for 30 days, unless [Config.KeepAlive] sees to it.
 //
 // # Failure
 //

@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -47,6 +48,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return exitOK
 	}
 	p.help = cmd.CommandPath() + " --help"
+	p.asJSON = p.asJSON || slices.Contains(args, "--json") // a mistake before it ends the reading of flags
 	return p.report(err)
 }
 
