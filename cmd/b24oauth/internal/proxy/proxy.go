@@ -17,6 +17,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 
 	"github.com/b24go/b24oauth"
@@ -99,6 +100,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	method, ok := strings.CutPrefix(r.URL.Path, prefix)
 	if !ok || method == "" || path.Clean(r.URL.Path) != strings.TrimSuffix(r.URL.Path, "/") || strings.ContainsAny(r.URL.Path, `\%`) {
 		h.refuse(w, r, http.StatusNotFound, "NOT_A_METHOD", "only REST methods are passed on, such as /rest/crm.deal.list, and /rest/api/tasks.task.get of version 3")
+		return
+	}
+	if webhook.MatchString(method) {
+		h.refuse(w, r, http.StatusNotFound, "NO_TOKEN_NEEDED", "an incoming webhook has its secret in its address and needs no token: call the portal itself")
 		return
 	}
 	endpoint, err := h.source.Endpoint(r.Context())
@@ -220,9 +225,13 @@ func (h *handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// refuse answers in the form of Bitrix24's errors, which clients of a portal read.
+// webhook is the path of one, with its secret.
+var webhook = regexp.MustCompile(`^(api/)?[0-9]+/`)
+
+// refuse answers in the form of Bitrix24's errors, which clients of a portal read. The
+// log has no part of the address: it may be a webhook's, or have a token in its query.
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, status int, code, description string) {
-	h.options.Logger.WarnContext(r.Context(), "b24oauth proxy: request not passed on", slog.Int("status", status), slog.String("code", code), slog.String("path", r.URL.Path), slog.String("because", description))
+	h.options.Logger.WarnContext(r.Context(), "b24oauth proxy: request not passed on", slog.Int("status", status), slog.String("code", code), slog.String("because", description))
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	// A failure means that the program has gone.

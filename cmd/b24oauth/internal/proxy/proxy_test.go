@@ -243,6 +243,18 @@ func TestOnlyMethodsArePassedOn(t *testing.T) {
 	}
 }
 
+func TestAWebhooksSecretIsNotPassedOnAndNotLogged(t *testing.T) {
+	w := start(t)
+	for _, path := range []string{"/rest/1/planted-secret/profile", "/rest/api/1/planted-secret/tasks.task.get", "/rest/1/planted-secret/../x", "/oauth/planted-secret"} {
+		if resp, body := w.do(t, "GET", path+"?auth=planted-secret", nil); resp.StatusCode != 404 || strings.Contains(body, "planted") {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+	}
+	if n := len(w.Requests()); n != 0 || strings.Contains(w.log.String(), "planted") {
+		t.Errorf("%d requests were passed on; the log says %s", n, w.log)
+	}
+}
+
 func TestThePortalsAnswersPassAsTheyAre(t *testing.T) {
 	w := start(t)
 	w.RateLimit(1)
