@@ -53,7 +53,7 @@ func hostname(host string) string {
 
 func isLoopback(name string) bool {
 	if addr, err := netip.ParseAddr(name); err == nil {
-		return addr.Unmap().IsLoopback()
+		return addr.IsLoopback()
 	}
 	name = strings.ToLower(name)
 	return name == "localhost" || strings.HasSuffix(name, ".localhost")
