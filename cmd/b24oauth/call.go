@@ -47,7 +47,11 @@ left alone for a while or is not to be had, and 1 for any other error of the por
 					return err
 				}
 				defer resp.Body.Close()
-				return p.showAnswer(args[0], resp)
+				err = p.showAnswer(args[0], resp)
+				if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+					err = p.unfollowed(ctx, c, args[0], err)
+				}
+				return err
 			})
 		}),
 	}
@@ -145,6 +149,17 @@ func (p *program) answered(key string, status int, data []byte) error {
 		err.error = fmt.Errorf("%w: see whether the application and its user have the permission", err.error)
 	}
 	return err
+}
+
+// unfollowed explains a redirect that was not followed: to a renamed portal one is only if
+// the authorization server confirms it, which it does by a renewal.
+func (p *program) unfollowed(ctx context.Context, c *b24oauth.Config, key string, err error) error {
+	g, failed := c.TokenSource(key).Grant(ctx)
+	if failed != nil || g.Refused.Code == "" {
+		return err
+	}
+	return &repairable{fmt.Errorf("%w; the portal may have been renamed, and the authorization server, which would say so, refuses the refresh token: %s", err, g.Refused.Code),
+		p.self("login", "--portal", hostOf(g), "--key", key), exitAuthorize}
 }
 
 // answerCode returns the error code of an answer, of either version.

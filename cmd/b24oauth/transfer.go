@@ -121,7 +121,7 @@ func (p *program) importGrants() *cobra.Command {
 {"access_token","refresh_token","client_endpoint","member_id","expires_in",…}.
 
 A grant that is older than the stored one, or of another portal, is not stored.`,
-		Example: "  b24oauth import --file grants.jsonl --seal-key-file key\n  b24oauth sandbox --json | head -n 1 | jq .grant | b24oauth import demo",
+		Example: "  b24oauth import --file grants.jsonl --seal-key-file key\n  curl -s -X POST http://127.0.0.1:8024/_sandbox/install | b24oauth import demo",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: work(func(ctx context.Context, args []string) (err error) {
 			in := p.in
