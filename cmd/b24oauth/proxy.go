@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -112,7 +113,7 @@ func (p *program) runProxy(ctx context.Context, c *b24oauth.Config, key, host, b
 	if err := p.tellProxy(at, endpoint.String(), bearer); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	return serve(ctx, l, handler)
+	return serve(ctx, l, handler, p.logger())
 }
 
 func (p *program) tellProxy(at, endpoint, bearer string) error {
@@ -135,8 +136,11 @@ func (p *program) tellProxy(at, endpoint, bearer string) error {
 
 // serve answers requests until ctx ends, and lets those that run come to their end
 // for as long as a deployment waits.
-func serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+func serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {

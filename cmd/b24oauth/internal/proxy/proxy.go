@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -65,7 +64,7 @@ func New(c *b24oauth.Config, key string, o Options) http.Handler {
 		Rewrite:        rewrite,
 		Transport:      &b24oauth.Transport{Source: h.source, Base: base},
 		FlushInterval:  -1, // what the portal sends slowly is not held back
-		ErrorLog:       log.New(io.Discard, "", 0),
+		ErrorLog:       slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
 		ModifyResponse: h.modify,
 		ErrorHandler:   h.failed,
 	}
@@ -211,7 +210,9 @@ func (h *handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 	ofToken, isToken := errors.AsType[*b24oauth.TokenError](err)
 	switch {
 	case r.Context().Err() != nil:
-		return // nobody is there to be answered
+		// Who has only ended its sending still reads, and would take an answer that
+		// nobody wrote for an empty one that is right.
+		panic(http.ErrAbortHandler)
 	case errors.Is(err, errSendAgain):
 		w.Header().Set("Retry-After", "1")
 		h.refuse(w, r, http.StatusServiceUnavailable, "TOKEN_RENEWED", err.Error())

@@ -16,7 +16,7 @@ import (
 )
 
 // stream is a portal of which only the bodies matter, and the proxy before it.
-func stream(t *testing.T, portal http.HandlerFunc) string {
+func stream(t *testing.T, portal http.HandlerFunc, change ...func(*proxy.Options)) string {
 	t.Helper()
 	p := httptest.NewServer(portal)
 	t.Cleanup(p.Close)
@@ -25,7 +25,11 @@ func stream(t *testing.T, portal http.HandlerFunc) string {
 	if err := c.Save(t.Context(), key, g); err != nil {
 		t.Fatal(err)
 	}
-	front := httptest.NewServer(proxy.New(c, key, proxy.Options{Logger: slog.New(slog.DiscardHandler), Repair: func(error) string { return "" }}))
+	o := proxy.Options{Logger: slog.New(slog.DiscardHandler), Repair: func(error) string { return "" }}
+	for _, c := range change {
+		c(&o)
+	}
+	front := httptest.NewServer(proxy.New(c, key, o))
 	t.Cleanup(front.Close)
 	return front.URL + "/rest/disk.file"
 }
