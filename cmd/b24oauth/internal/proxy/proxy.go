@@ -163,11 +163,11 @@ func rewrite(p *httputil.ProxyRequest) {
 	to.RawQuery = p.In.URL.RawQuery
 	p.Out.URL = &to
 	p.Out.Host = ""
-	for _, name := range []string{"Authorization", "Cookie", "Origin", "Referer"} {
+	for _, name := range []string{"Authorization", "Cookie", "Origin", "Referer", "Via", "X-Real-Ip"} {
 		p.Out.Header.Del(name)
 	}
 	for name := range p.Out.Header {
-		if strings.HasPrefix(name, "Sec-Fetch-") {
+		if strings.HasPrefix(name, "Sec-Fetch-") || strings.HasPrefix(name, "X-Forwarded-") {
 			p.Out.Header.Del(name)
 		}
 	}
@@ -180,10 +180,9 @@ func rewrite(p *httputil.ProxyRequest) {
 func (h *handler) modify(resp *http.Response) error {
 	resp.Header.Del("Set-Cookie")
 	c := callOf(resp.Request)
-	if to, err := resp.Location(); err == nil && to.Host == c.base.Host && strings.HasPrefix(to.Path, c.base.Path) {
-		// At the portal itself the program would have no token.
-		back := url.URL{Path: prefix + strings.TrimPrefix(to.Path, c.base.Path), RawQuery: to.RawQuery}
-		resp.Header.Set("Location", back.String())
+	if err := h.redirect(resp, c); err != nil {
+		resp.Body.Close() // nobody reads it
+		return err
 	}
 	if resp.StatusCode == http.StatusUnauthorized && !c.kept {
 		return h.again(resp, c.token)
@@ -216,6 +215,9 @@ func (h *handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errSendAgain):
 		w.Header().Set("Retry-After", "1")
 		h.refuse(w, r, http.StatusServiceUnavailable, "TOKEN_RENEWED", err.Error())
+	case errors.Is(err, errMoved):
+		w.Header().Set("Retry-After", "5")
+		h.refuse(w, r, http.StatusServiceUnavailable, "PORTAL_MOVED", err.Error())
 	case isToken && !ofToken.Permanent():
 		w.Header().Set("Retry-After", "5")
 		h.refuse(w, r, http.StatusServiceUnavailable, "TOKEN_UNAVAILABLE", ofToken.Error())
