@@ -50,8 +50,10 @@ type Options struct {
 // New returns a Handler that passes on what is asked of /rest/ to the REST methods of
 // the portal whose grant is stored under key, with its token. It follows a portal
 // that is renamed. Neither cookies nor the program's own Authorization reach the
-// portal, and what the portal answers comes back as it is sent, but for cookies: on
-// 127.0.0.1 those of all ports are one.
+// portal. An auth parameter of the program's is replaced, or the request refused where
+// that cannot be done, in a multipart body and in one of version 3; those that are too
+// long to be kept are not looked into. What the portal answers comes back as it is
+// sent, but for cookies: on 127.0.0.1 those of all ports are one.
 //
 // A token that cannot be had is answered with an error in Bitrix24's form: 503 with
 // Retry-After if it passes, and else 502. Neither is what clients take for an expired
@@ -101,7 +103,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, http.StatusNotFound, "NOT_A_METHOD", "only REST methods are passed on, such as /rest/crm.deal.list, and /rest/api/tasks.task.get of version 3")
 		return
 	}
-	if webhook.MatchString(method) {
+	if webhook.MatchString(method) || bringsWebhook(r.URL.Query()) {
 		h.refuse(w, r, http.StatusNotFound, "NO_TOKEN_NEEDED", "an incoming webhook has its secret in its address and needs no token: call the portal itself")
 		return
 	}
@@ -110,9 +112,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.failed(w, r, err)
 		return
 	}
-	kept, err := keep(r)
+	body, kept, err := keep(r)
 	if err != nil {
 		h.refuse(w, r, http.StatusBadRequest, "BODY_BROKE_OFF", "the request's body ended before its Content-Length")
+		return
+	}
+	if name := broughtToken(r, method, body); name != "" {
+		h.refuse(w, r, http.StatusBadRequest, "TOKEN_IN_BODY", "leave the field "+name+" out of the body: the portal would take it instead of the token that the proxy adds")
 		return
 	}
 	c := call{base: endpoint, method: method, kept: kept}
@@ -138,20 +144,20 @@ func (h *handler) admits(r *http.Request) bool {
 
 // keep reads a body that is short enough, so that it can be sent again: the request
 // of a server cannot do that by itself.
-func keep(r *http.Request) (bool, error) {
+func keep(r *http.Request) (data []byte, kept bool, err error) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		return true, nil
+		return nil, true, nil
 	}
 	if r.ContentLength < 0 || r.ContentLength > Replayable {
-		return false, nil
+		return nil, false, nil
 	}
-	data := make([]byte, r.ContentLength)
+	data = make([]byte, r.ContentLength)
 	if _, err := io.ReadFull(r.Body, data); err != nil {
-		return false, err
+		return nil, false, err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(data))
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
-	return true, nil
+	return data, true, nil
 }
 
 // rewrite addresses the request to the portal. What is of the program and of its

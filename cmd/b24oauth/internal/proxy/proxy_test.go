@@ -246,7 +246,7 @@ func TestOnlyMethodsArePassedOn(t *testing.T) {
 
 func TestAWebhooksSecretIsNotPassedOnAndNotLogged(t *testing.T) {
 	w := start(t)
-	for _, path := range []string{"/rest/1/planted-secret/profile", "/rest/api/1/planted-secret/tasks.task.get", "/rest/1/planted-secret/../x", "/oauth/planted-secret"} {
+	for _, path := range []string{"/rest/1/planted-secret/profile", "/rest/api/1/planted-secret/tasks.task.get", "/rest/1/planted-secret/../x", "/oauth/planted-secret", "/rest/profile?aplogin=1&ap=planted-secret", "/rest/profile?auth%5Baplogin%5D=1&%20auth[ap]=planted-secret"} {
 		if resp, body := w.do(t, "GET", path+"?auth=planted-secret", nil); resp.StatusCode != 404 || strings.Contains(body, "planted") {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
 		}
