@@ -36,7 +36,7 @@ expired one. It runs until it is interrupted.
 
 Every request has to bring the proxy's own token, as Authorization: Bearer. It is
 printed at the start, and another one each time, unless it comes from
-B24OAUTH_PROXY_TOKEN or --token-file. With --no-auth every program of this machine, of
+B24OAUTH_PROXY_TOKEN or --token-file, which is not printed. With --no-auth every program of this machine, of
 any user, can call the portal.
 
 A body of up to 1 MiB is kept until the portal has answered. A longer one is passed on
@@ -47,7 +47,7 @@ the token before its time, the answer is 503 with Retry-After.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.keys,
 		RunE: work(func(ctx context.Context, args []string) error {
-			bearer, err := o.bearer()
+			token, err := o.bearer()
 			if err != nil {
 				return err
 			}
@@ -58,7 +58,7 @@ the token before its time, the answer is 503 with Retry-After.`,
 			if !isLoopback(host) && !o.allowRemote {
 				return misused("--listen %s can be reached from other machines, over http that anybody on the way can read: listen at %s, or add --allow-remote if that is wanted", o.listen, proxyAddress)
 			}
-			return p.withConfig(func(c *b24oauth.Config) error { return p.runProxy(ctx, c, args[0], host, bearer, o) })
+			return p.withConfig(func(c *b24oauth.Config) error { return p.runProxy(ctx, c, args[0], host, token, o) })
 		}),
 	}
 	f := cmd.Flags()
@@ -69,27 +69,35 @@ the token before its time, the answer is 503 with Retry-After.`,
 	return cmd
 }
 
-// bearer returns the token that requests have to bring, "" if they need none.
-func (o proxyOptions) bearer() (string, error) {
+// proxyToken is what requests have to bring.
+type proxyToken struct {
+	value string // "": nothing
+	given string // how a shell writes it, "" if it is new
+}
+
+// bearer returns the token that requests have to bring.
+func (o proxyOptions) bearer() (proxyToken, error) {
 	const least = 16
 	token, err := fromFile(o.tokenFile, os.Getenv("B24OAUTH_PROXY_TOKEN"))
 	switch {
 	case err != nil:
-		return "", err
+		return proxyToken{}, err
 	case o.noAuth && o.allowRemote:
-		return "", misused("--no-auth and --allow-remote together would give the portal to the network: leave one of them out")
+		return proxyToken{}, misused("--no-auth and --allow-remote together would give the portal to the network: leave one of them out")
 	case o.noAuth:
-		return "", nil
+		return proxyToken{}, nil
 	case token == "":
-		return rand.Text(), nil
+		return proxyToken{value: rand.Text()}, nil
 	case len(token) < least:
-		return "", misused("the proxy's token is shorter than %d characters, so that it can be guessed: make one with openssl rand -hex 32", least)
+		return proxyToken{}, misused("the proxy's token is shorter than %d characters, so that it can be guessed: make one with openssl rand -hex 32", least)
+	case o.tokenFile != "":
+		return proxyToken{token, "$(cat " + quote(o.tokenFile) + ")"}, nil
 	}
-	return token, nil
+	return proxyToken{token, "$B24OAUTH_PROXY_TOKEN"}, nil
 }
 
 // runProxy is the proxy until ctx ends.
-func (p *program) runProxy(ctx context.Context, c *b24oauth.Config, key, host, bearer string, o proxyOptions) error {
+func (p *program) runProxy(ctx context.Context, c *b24oauth.Config, key, host string, token proxyToken, o proxyOptions) error {
 	c.Logger = p.logger()
 	// What stays until somebody acts is better said now than to each request.
 	source := c.TokenSource(key)
@@ -106,29 +114,46 @@ func (p *program) runProxy(ctx context.Context, c *b24oauth.Config, key, host, b
 		return withRepair(err, p.self("proxy", key, "--listen", net.JoinHostPort(host, "0")))
 	}
 	handler := proxy.New(c, key, proxy.Options{
-		Bearer: bearer, Hosts: []string{host}, Logger: p.logger(),
+		Bearer: token.value, Hosts: []string{host}, AnyHost: isEveryAddress(host), Logger: p.logger(),
 		Repair: func(err error) string { return p.explain(&workError{err}).Repair },
 	})
 	at := "http://" + l.Addr().String() + "/rest/"
-	if err := p.tellProxy(at, endpoint.String(), bearer); err != nil {
+	if err := p.tellProxy(at, endpoint.String(), token); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	return serve(ctx, l, handler, p.logger())
 }
 
-func (p *program) tellProxy(at, endpoint, bearer string) error {
+// isEveryAddress reports whether a server that listens at host does so at every
+// address of the machine.
+func isEveryAddress(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
+}
+
+// tellProxy prints how to call the proxy. A token that was given is not printed: who
+// keeps it in a file or an environment does not look for it in a log.
+func (p *program) tellProxy(at, endpoint string, token proxyToken) error {
+	value := token.value
+	if token.given != "" {
+		value = ""
+	}
 	if p.asJSON {
 		return p.printJSON(struct {
 			URL    string `json:"url"`
 			Portal string `json:"portal"`
 			Token  string `json:"token,omitempty"`
-		}{at, endpoint, bearer})
+		}{at, endpoint, value})
 	}
-	who := "Every program of this machine can call it: no token is asked for."
-	example := "curl " + at + "profile"
-	if bearer != "" {
-		who = "Requests have to bring its token:  Authorization: Bearer " + bearer
-		example = "curl -H 'Authorization: Bearer " + bearer + "' " + at + "profile"
+	who := "Requests have to bring its token:  Authorization: Bearer " + value
+	example := "curl -H 'Authorization: Bearer " + value + "' " + at + "profile"
+	switch {
+	case token.value == "":
+		who = "Every program of this machine can call it: no token is asked for."
+		example = "curl " + at + "profile"
+	case token.given != "":
+		who = "Requests have to bring the token that it was given, as Authorization: Bearer."
+		example = "curl -H \"Authorization: Bearer " + token.given + "\" " + at + "profile"
 	}
 	_, err := fmt.Fprintf(p.out, "%s is passed on to %s\n%s\n  %s\nEnd it with Ctrl-C.\n", at, endpoint, who, example)
 	return err

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -20,9 +21,11 @@ import (
 type runningProxy struct {
 	*b24test.Server
 	URL, Token string
+	Said       string
 	end        func() (status int, said string)
 }
 
+// startProxy starts it as the flags say. What it prints first is in Said.
 func startProxy(t *testing.T, flags ...string) *runningProxy {
 	t.Helper()
 	p := &runningProxy{Server: b24test.NewServer()}
@@ -55,6 +58,7 @@ func startProxy(t *testing.T, flags ...string) *runningProxy {
 	if err := json.Unmarshal([]byte(line), p); err != nil {
 		t.Fatalf("%s: %v", line, err)
 	}
+	p.Said = line
 	p.end = func() (int, string) {
 		stop()
 		return <-status, errOut.String()
@@ -165,6 +169,59 @@ func TestAPHPProgramCallsThroughTheProxyAndMeetsNoExpiredToken(t *testing.T) {
 	}
 	if status, said := p.end(); status != 0 || strings.Contains(said, p.Token) {
 		t.Errorf("the proxy ended with %d: %s", status, said)
+	}
+}
+
+func TestATokenThatWasGivenIsNotPrinted(t *testing.T) {
+	const given = "given-token-0123456789"
+	file := t.TempDir() + "/token"
+	if err := os.WriteFile(file, []byte(given+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		env   string
+		flags []string
+	}{{given, nil}, {"", []string{"--token-file", file}}} {
+		t.Setenv("B24OAUTH_PROXY_TOKEN", test.env)
+		p := startProxy(t, test.flags...)
+		for token, want := range map[string]int{given: http.StatusOK, "": http.StatusUnauthorized} {
+			req, err := http.NewRequestWithContext(t.Context(), "POST", p.URL+"profile", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+token)
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("with the token %q it was answered %d, want %d", token, resp.StatusCode, want)
+			}
+		}
+		if status, said := p.end(); status != 0 || strings.Contains(p.Said+said, given) {
+			t.Errorf("the proxy ended with %d and said %s%s", status, p.Said, said)
+		}
+	}
+}
+
+func TestWhoHasToBringWhatIsSaid(t *testing.T) {
+	for _, test := range []struct {
+		token proxyToken
+		want  string
+	}{
+		{proxyToken{value: "made-up"}, "Authorization: Bearer made-up"},
+		{proxyToken{value: "made-up", given: "$(cat /run/secrets/proxy)"}, `"Authorization: Bearer $(cat /run/secrets/proxy)"`},
+		{proxyToken{}, "no token is asked for"},
+	} {
+		var out bytes.Buffer
+		p := &program{out: &out}
+		if err := p.tellProxy("http://127.0.0.1:8025/rest/", "https://example.bitrix24.com/rest/", test.token); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), test.want) || test.token.given != "" && strings.Contains(out.String(), test.token.value) {
+			t.Errorf("%+v: %s", test.token, out.String())
+		}
 	}
 }
 

@@ -25,13 +25,23 @@ import (
 // Everything else is answered 403 with a JSON error, whatever its method: to a
 // proxy even a GET may change something.
 func Loopback(next http.Handler, hosts ...string) http.Handler {
-	var origins http.CrossOriginProtection
+	next = SameOrigin(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if name := hostname(r.Host); !isLoopback(name) && !slices.ContainsFunc(hosts, func(host string) bool { return strings.EqualFold(host, name) }) {
 			refuse(w, "foreign_host", "This server answers to "+strings.Join(append([]string{"127.0.0.1", "localhost"}, hosts...), ", ")+
 				" only, because a web page can make other names lead here. Ask for it by one of these.")
 			return
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// SameOrigin is Loopback for a server that may be asked by any name, since it listens
+// at addresses whose names it cannot know. A page whose own name leads here passes it,
+// so next must ask each request for a secret that no page has.
+func SameOrigin(next http.Handler) http.Handler {
+	var origins http.CrossOriginProtection
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Check passes every GET. Asked about a POST, it tells where the request is from.
 		asPost := *r
 		asPost.Method = http.MethodPost

@@ -94,3 +94,31 @@ func TestLoopbackLeavesTheRequestAsItIs(t *testing.T) {
 		t.Errorf("the handler sees a %s", method)
 	}
 }
+
+func TestSameOriginIsAskedByAnyNameAndRefusesForeignPages(t *testing.T) {
+	handler := guard.SameOrigin(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	for _, test := range []struct {
+		name, origin, site string
+		want               int
+	}{
+		{"a program", "", "", http.StatusNoContent},
+		{"another site's script", "https://evil.example", "cross-site", http.StatusForbidden},
+		{"another site's script in an old browser", "https://evil.example", "", http.StatusForbidden},
+		{"a sandboxed frame", "null", "", http.StatusForbidden},
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			r := httptest.NewRequest(method, "http://proxy.example:8025/", nil)
+			if test.origin != "" {
+				r.Header.Set("Origin", test.origin)
+			}
+			if test.site != "" {
+				r.Header.Set("Sec-Fetch-Site", test.site)
+			}
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, r)
+			if w.Code != test.want {
+				t.Errorf("%s by %s was answered %d %s", method, test.name, w.Code, w.Body)
+			}
+		}
+	}
+}

@@ -41,6 +41,11 @@ type Options struct {
 	// asked for beside those of loopback.
 	Hosts []string
 
+	// AnyHost lets it be asked for by every name, as one is that listens at all
+	// addresses of a machine or a container. It has no effect without Bearer: a web
+	// page whose name leads here could call the portal.
+	AnyHost bool
+
 	Logger *slog.Logger // hears of requests that were not passed on
 
 	// Repair returns the command that repairs an error of the grant.
@@ -70,6 +75,9 @@ func New(c *b24oauth.Config, key string, o Options) http.Handler {
 		ModifyResponse: h.modify,
 		ErrorHandler:   h.failed,
 	}
+	if o.AnyHost && o.Bearer != "" {
+		return guard.SameOrigin(h)
+	}
 	return guard.Loopback(h, o.Hosts...)
 }
 
@@ -95,7 +103,7 @@ func callOf(r *http.Request) call { return r.Context().Value(callKey{}).(call) }
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !h.admits(r) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="b24oauth proxy"`)
-		h.refuse(w, r, http.StatusUnauthorized, "PROXY_TOKEN_REQUIRED", "send the proxy's own token as Authorization: Bearer; b24oauth proxy has printed it")
+		h.refuse(w, r, http.StatusUnauthorized, "PROXY_TOKEN_REQUIRED", "send the proxy's own token as Authorization: Bearer; b24oauth proxy has printed it, or was given it")
 		return
 	}
 	method, ok := strings.CutPrefix(r.URL.Path, prefix)

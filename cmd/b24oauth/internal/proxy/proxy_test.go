@@ -231,6 +231,25 @@ func TestAWebPageCannotCallThroughTheProxy(t *testing.T) {
 	}
 }
 
+func TestAProxyForOtherMachinesIsAskedByAnyNameButOnlyWithItsToken(t *testing.T) {
+	named := header("Host", "proxy.example:8025")
+	every := func(o *proxy.Options) { o.AnyHost = true }
+	w := start(t, every)
+	if resp, body := w.do(t, "POST", "/rest/profile", nil, named); resp.StatusCode != 200 {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if resp, body := w.do(t, "POST", "/rest/profile", nil, named, header("Origin", "https://planted.example")); resp.StatusCode != 403 {
+		t.Errorf("a page of another origin: %d %s", resp.StatusCode, body)
+	}
+	if resp, body := w.do(t, "POST", "/rest/profile", nil, named, header("Authorization", "Bearer another")); resp.StatusCode != 401 {
+		t.Errorf("without the token: %d %s", resp.StatusCode, body)
+	}
+	open := start(t, every, func(o *proxy.Options) { o.Bearer = "" })
+	if resp, body := open.do(t, "POST", "/rest/profile", nil, named); resp.StatusCode != 403 {
+		t.Errorf("if none is asked for: %d %s", resp.StatusCode, body)
+	}
+}
+
 func TestOnlyMethodsArePassedOn(t *testing.T) {
 	w := start(t)
 	for _, path := range []string{"/", "/rest", "/rest/", "/oauth/token/", "/rest/../oauth/token/", "/rest/%2e%2e/oauth/token/", "/rest//evil.example/", "/rest/a/./b", "/rest/a%5c..%5cb", "/rest/%252e%252e/x"} {
