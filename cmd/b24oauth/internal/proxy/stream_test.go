@@ -2,6 +2,8 @@ package proxy_test
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"log/slog"
@@ -150,5 +152,78 @@ func TestWhatAProgramSendsSlowlyIsPassedOnAtOnce(t *testing.T) {
 	send.Close()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestACompressedAnswerPassesAsItIs(t *testing.T) {
+	var compressed bytes.Buffer
+	writer := gzip.NewWriter(&compressed)
+	io.WriteString(writer, `{"result":true}`)
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	at := stream(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept-Encoding") != "gzip" {
+			http.Error(w, "Accept-Encoding: "+r.Header.Get("Accept-Encoding"), http.StatusNotAcceptable)
+			return
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Write(compressed.Bytes())
+	})
+	for _, test := range []struct{ accepts, encoding, want string }{
+		{"gzip", "gzip", compressed.String()},
+		{"", "", `{"result":true}`}, // is read by nobody who has not asked for it
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", at, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if test.accepts != "" {
+			req.Header.Set("Accept-Encoding", test.accepts)
+		}
+		resp, err := (&http.Transport{DisableCompression: true}).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.Header.Get("Content-Encoding") != test.encoding || string(body) != test.want {
+			t.Errorf("who accepts %q is answered %s, %q, %q, %v", test.accepts, resp.Status, resp.Header.Get("Content-Encoding"), body, err)
+		}
+	}
+}
+
+func TestAConnectionThatIsUpgradedPassesBothWays(t *testing.T) {
+	at := stream(t, func(w http.ResponseWriter, r *http.Request) {
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		io.WriteString(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+r.Header.Get("Upgrade")+"\r\n\r\n")
+		rw.Flush()
+		line, _ := rw.ReadString('\n') // what is missing is missing in the answer
+		io.WriteString(rw, "heard "+line)
+		rw.Flush()
+	})
+	req, err := http.NewRequestWithContext(t.Context(), "GET", at, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "echo")
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	both, ok := resp.Body.(io.ReadWriter)
+	if resp.StatusCode != http.StatusSwitchingProtocols || !ok {
+		t.Fatalf("%s, %T", resp.Status, resp.Body)
+	}
+	io.WriteString(both, "hello\n")
+	if line, err := bufio.NewReader(both).ReadString('\n'); line != "heard hello\n" {
+		t.Errorf("%q, %v", line, err)
 	}
 }
