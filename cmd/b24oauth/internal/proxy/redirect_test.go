@@ -17,7 +17,7 @@ func TestARedirectLeadsWhereAProgramCanGo(t *testing.T) {
 		{"to a method, with the token", w.Endpoint() + "download?auth=" + w.grant.AccessToken + "&id=7", "/rest/download?id=7"},
 		{"to a page of the portal", w.URL() + "/upload/7", w.URL() + "/upload/7"},
 		{"to a page of the portal, without the host", "/upload/7", w.URL() + "/upload/7"},
-		{"to another host", "https://files.example/7?x=%2f", "https://files.example/7?x=%2f"},
+		{"to another host, byte for byte", "HTTPS://files.example/7?x=%2f", "HTTPS://files.example/7?x=%2f"},
 		{"to another host, without the scheme", "//files.example/7", "http://files.example/7"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

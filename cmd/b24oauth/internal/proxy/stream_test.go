@@ -104,26 +104,34 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestWhatThePortalSendsSlowlyIsPassedOnAtOnce(t *testing.T) {
-	next := make(chan struct{})
-	at := stream(t, func(w http.ResponseWriter, r *http.Request) {
-		for i := range 3 {
-			fmt.Fprintf(w, "line %d\n", i)
-			http.NewResponseController(w).Flush()
-			<-next
-		}
-	})
-	resp, err := http.Get(at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewReader(resp.Body)
-	for i := range 3 {
-		line, err := lines.ReadString('\n') // would wait for ever if it were held back
-		if err != nil || line != fmt.Sprintf("line %d\n", i) {
-			t.Fatalf("%q, %v", line, err)
-		}
-		next <- struct{}{}
+	const lines = 3
+	for name, contentLength := range map[string]string{"of unknown length": "", "of known length": "21"} {
+		t.Run(name, func(t *testing.T) {
+			next := make(chan struct{})
+			at := stream(t, func(w http.ResponseWriter, r *http.Request) {
+				if contentLength != "" {
+					w.Header().Set("Content-Length", contentLength)
+				}
+				for i := range lines {
+					fmt.Fprintf(w, "line %d\n", i)
+					http.NewResponseController(w).Flush()
+					<-next
+				}
+			})
+			resp, err := http.Get(at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body := bufio.NewReader(resp.Body)
+			for i := range lines {
+				line, err := body.ReadString('\n') // would wait for ever if it were held back
+				if err != nil || line != fmt.Sprintf("line %d\n", i) {
+					t.Fatalf("%q, %v", line, err)
+				}
+				next <- struct{}{}
+			}
+		})
 	}
 }
 
