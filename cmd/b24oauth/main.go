@@ -15,7 +15,8 @@
 //
 // The application's credentials are BITRIX24_CLIENT_ID and BITRIX24_CLIENT_SECRET
 // of the environment. No secret stands on a command line, and none in an output but
-// that of token, header, export and sandbox, which are there for it.
+// that of token, header, export and sandbox, which are there for it, and of proxy, which
+// tells the token of its own that it has made.
 package main
 
 import (
