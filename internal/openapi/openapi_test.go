@@ -85,6 +85,7 @@ func TestEachFaultIsRepairedAndNothingElse(t *testing.T) {
 		{"names of PHP's classes",
 			document(`{"$ref":"#/components/schemas/A.B"}`, `{"$ref":"#/components/schemas/C~1D"}`, `{"A.B":{"oneOf":[{"$ref":"#/components/schemas/\\Bitrix\\Main"},{"$ref":"other.json#/A.B"}],"discriminator":{"propertyName":"t","mapping":{"a":"#/components/schemas/A.B","b":"A.B","c":"c"}}},"\\Bitrix\\Main":{},"C/D":{},"AB":{}}`),
 			document(`{"$ref":"#/components/schemas/AB2"}`, `{"$ref":"#/components/schemas/CD"}`, `{"AB2":{"oneOf":[{"$ref":"#/components/schemas/BitrixMain"},{"$ref":"other.json#/A.B"}],"discriminator":{"propertyName":"t","mapping":{"a":"#/components/schemas/AB2","b":"AB2","c":"c"}}},"BitrixMain":{},"CD":{},"AB":{}}`)},
+		{"types of PHP's", document(none, none, `{"A":{"properties":{"a":{"type":"int"},"b":{"type":"bool"},"c":{"type":"float"},"d":{"type":"mixed"}}}}`), document(none, none, `{"A":{"properties":{"a":{"type":"integer","format":"int64"},"b":{"type":"boolean"},"c":{"type":"number","format":"double"},"d":{}}}}`)},
 		{"large numbers", document(none, none, `{"A":{"maximum":9223372036854775807,"minimum":1.50}}`), document(none, none, `{"A":{"maximum":9223372036854775807,"minimum":1.50}}`)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -111,7 +112,7 @@ func value(t *testing.T, text string) (v any) {
 }
 
 func TestOperationsGetNamesThatNoOtherHas(t *testing.T) {
-	const is = `{"openapi":"3.0.0","paths":{"/a.b":{"post":{},"get":{}},"/a_b":{"post":{"operationId":"aB"}},"/a-b":{"post":{}},"/":{"post":{}},"/1":{}}}`
+	const is = `{"openapi":"3.0.0","paths":{"/a.b":{"post":{},"get":{}},"/a_b":{"post":{"operationId":"aB"}},"/c":{"post":{"operationId":"a_b"}},"/a-b":{"post":{}},"/":{"post":{}},"/1":{}}}`
 	data, methods, err := openapi.Repair([]byte(is))
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +136,7 @@ func TestOperationsGetNamesThatNoOtherHas(t *testing.T) {
 			seen[operation.OperationID] = true
 		}
 	}
-	if !seen["aB"] || !seen["getAB"] || !seen["aB2"] || methods != 5 || len(got.Servers) != 1 {
+	if !seen["aB"] || !seen["getAB"] || !seen["aB2"] || methods != 6 || len(got.Servers) != 1 {
 		t.Errorf("%d methods, %v, %v", methods, seen, got.Servers)
 	}
 }

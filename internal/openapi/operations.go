@@ -23,7 +23,7 @@ func (r *repair) operations() (methods int) {
 		}}
 	}
 	paths := object(r.doc, "paths")
-	taken := make(map[string]bool)
+	taken := make(map[string]bool) // by what a generator makes of a name
 	each := func(do func(path, verb string, operation node)) {
 		for _, path := range slices.Sorted(maps.Keys(paths)) {
 			item, _ := paths[path].(node)
@@ -35,14 +35,17 @@ func (r *repair) operations() (methods int) {
 		}
 	}
 	each(func(_, _ string, operation node) {
-		if id, _ := operation["operationId"].(string); id != "" {
-			taken[id] = true
+		id, _ := operation["operationId"].(string)
+		if taken[goName(id)] {
+			delete(operation, "operationId")
+		} else if id != "" {
+			taken[goName(id)] = true
 		}
 	})
 	each(func(path, verb string, operation node) {
 		if id, _ := operation["operationId"].(string); id == "" {
-			id = unused(operationID(path, verb), func(n string) bool { return taken[n] })
-			operation["operationId"], taken[id] = id, true
+			id = unused(operationID(path, verb), taken)
+			operation["operationId"], taken[goName(id)] = id, true
 		}
 		r.request(operation)
 		r.answers(path, operation)

@@ -22,6 +22,7 @@ func (r *repair) schema(value any, where place) {
 	if !ok {
 		return
 	}
+	standardType(s)
 	if _, has := s["items"]; s["type"] == "array" && !has {
 		if where == inRequests {
 			s["items"] = make(node)
@@ -49,6 +50,27 @@ func (r *repair) schema(value any, where place) {
 	}
 }
 
+// types are those that OpenAPI has, and those of PHP's with what they are in it.
+var types = map[string]node{
+	"array": {}, "boolean": {}, "integer": {}, "null": {}, "number": {}, "object": {}, "string": {},
+	"bool": {"type": "boolean"}, "int": {"type": "integer", "format": "int64"},
+	"float": {"type": "number", "format": "double"}, "double": {"type": "number", "format": "double"},
+}
+
+// standardType has a schema of a type of PHP's be of one that generators know, or of
+// none: then it is anything.
+func standardType(s node) {
+	name, ok := s["type"].(string)
+	if !ok {
+		return
+	}
+	as, known := types[name]
+	if !known {
+		delete(s, "type")
+	}
+	maps.Copy(s, as)
+}
+
 // isBare reports whether nothing says what an object has in it.
 func isBare(s node) bool {
 	for _, name := range []string{"additionalProperties", "allOf", "anyOf", "oneOf"} {
@@ -65,13 +87,18 @@ const schemaRef = "#/components/schemas/"
 // names gives schemas names that every language can have: a portal names them as its
 // PHP classes are, with dots or backslashes.
 func (r *repair) names() {
-	renamed := make(map[string]string)
+	renamed, taken := make(map[string]string), make(map[string]bool)
+	for name := range r.schemas {
+		if isName(name) {
+			taken[goName(name)] = true
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.schemas)) {
 		if isName(name) {
 			continue
 		}
-		as := unused(camel(name), func(n string) bool { _, taken := r.schemas[n]; return taken })
-		renamed[name] = as
+		as := unused(camel(name), taken)
+		renamed[name], taken[goName(as)] = as, true
 		r.schemas[as] = r.schemas[name]
 		delete(r.schemas, name)
 	}
@@ -141,10 +168,13 @@ func camel(name string) string {
 	return b.String()
 }
 
+// goName is what names have in common that a generator makes the same one of.
+func goName(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
+
 // unused returns the name, with a number if it is taken.
-func unused(name string, taken func(string) bool) string {
+func unused(name string, taken map[string]bool) string {
 	as := name
-	for n := 2; taken(as); n++ {
+	for n := 2; taken[goName(as)]; n++ {
 		as = fmt.Sprintf("%s%d", name, n)
 	}
 	return as
